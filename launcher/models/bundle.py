@@ -1,0 +1,177 @@
+"""Every part that would be loaded together, and the open files they are pinned to."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from launcher.errors import HeaderError, IntegrityError, NotFound
+from launcher.models import gguf, gguf_rules
+from launcher.models.refs import Ref
+
+
+class Role(StrEnum):
+    """What a part is for."""
+
+    WEIGHTS = "weights"
+    SHARD = "shard"
+    MMPROJ = "mmproj"
+    ADAPTER = "adapter"
+    DRAFT = "draft"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What changes when a file does."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        return cls(
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """An open file: what is judged and what is loaded are the same bytes.
+
+    A path can be made to point elsewhere between the judgement and the load; a descriptor
+    cannot.
+    """
+
+    path: Path
+    descriptor: int
+    stamp: Stamp
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of the file; fewer than asked for at its end."""
+        return os.pread(self.descriptor, size, offset)
+
+    def refuse_change(self) -> None:
+        """Raises `IntegrityError` when the file was written to since it was opened."""
+        if Stamp.of(os.fstat(self.descriptor)) != self.stamp:
+            raise IntegrityError(
+                f"{self.path} was changed while it was being loaded",
+                hint="Nothing was loaded. Wait until whatever writes it is done, then try again.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One file of a bundle."""
+
+    role: Role
+    name: str
+    """As shown to the user, and as evidence: the file's own name."""
+    header: gguf.Header | None = None
+    """None while the file is not here."""
+    file: PinnedFile | None = None
+    sha256: str = ""
+    """Where it is known without reading the whole file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What a reference stands for: every part that will be loaded."""
+
+    ref: Ref
+    parts: tuple[Part, ...]
+    model: str = ""
+    """The catalogue's name for it, where it has one."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether every part lies on this disk."""
+        return bool(self.parts) and all(part.file is not None for part in self.parts)
+
+    @property
+    def main(self) -> Part:
+        """The part that says what the model is."""
+        return self.parts[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts that are here."""
+        return sum(part.file.stamp.size for part in self.parts if part.file is not None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this bundle from any other, and from itself after a change."""
+        text = "\n".join(
+            f"{part.role} {part.name} {part.sha256} {part.file.stamp if part.file else '-'}"
+            for part in self.parts
+        )
+        return hashlib.sha256(f"{self.ref}\n{self.model}\n{text}".encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def pinned(path: Path) -> Iterator[PinnedFile]:
+    """Opens a regular file for reading and keeps it open while the block runs.
+
+    Raises `NotFound` for what is not there or may not be read, `IntegrityError` for what is
+    not a regular file. Never waits: a FIFO without a writer does not block.
+    """
+    try:
+        descriptor = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise IntegrityError(f"{path} is {_kind(status.st_mode)}, not a GGUF file")
+        yield PinnedFile(path, descriptor, Stamp.of(status))
+    finally:
+        os.close(descriptor)
+
+
+def read_header(file: PinnedFile) -> gguf.Header:
+    """The checked header of an open file; the error of a bad one names the file."""
+    try:
+        header = gguf.read_header(file.read, file.stamp.size)
+        gguf_rules.check(header)
+    except HeaderError as error:
+        raise HeaderError(
+            f"{file.path} cannot be loaded: {error.message}",
+            hint="Nothing was loaded. Get the file again from where it came from.",
+        ) from error
+    return header
+
+
+def _cannot_open(path: Path, error: OSError) -> NotFound | IntegrityError:
+    if error.errno in (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):  # a socket, a dead device
+        return IntegrityError(f"{path} is not a regular file, so not a GGUF file")
+    if error.errno == errno.ENOENT:
+        return NotFound(
+            f"There is no file {path}", hint="Check the path; names of models need no path."
+        )
+    if error.errno == errno.EACCES:
+        return NotFound(f"{path} may not be read by you", hint="Check the permissions of the file.")
+    return NotFound(f"{path} cannot be opened: {error.strerror}")
+
+
+def _kind(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if test(mode):
+            return name
+    return "not a regular file"

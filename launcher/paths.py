@@ -1,0 +1,72 @@
+"""Where the launcher keeps what it knows: the user's own folders, and the site's.
+
+`LAUNCHER_HOME` moves all of the user's state into one folder. Nothing moves the site's
+folder: on a provisioned device it binds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME_VARIABLE = "LAUNCHER_HOME"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The folders in use."""
+
+    config: Path
+    """Declaration, acceptances, identifications, the user's own policy and settings."""
+    state: Path
+    """Records, and what was measured or verified on this machine."""
+    cache: Path
+    """What can be made again."""
+    site: Path
+    """The administrator's folder; what it declares binds."""
+
+    @property
+    def declaration(self) -> Path:
+        return self.config / "declaration.toml"
+
+    @property
+    def site_declaration(self) -> Path:
+        return self.site / "declaration.toml"
+
+    @property
+    def acceptances(self) -> Path:
+        return self.config / "acceptances.toml"
+
+    @property
+    def records(self) -> Path:
+        return self.state / "records.jsonl"
+
+
+def places(environment: Mapping[str, str] = os.environ) -> Places:
+    """The folders for this user, on this system."""
+    home = environment.get(HOME_VARIABLE)
+    if home:
+        root = Path(home).expanduser().absolute()
+        return Places(
+            config=root / "config", state=root / "state", cache=root / "cache", site=site_folder()
+        )
+    import platformdirs
+
+    return Places(
+        config=platformdirs.user_config_path("launcher", appauthor=False),
+        state=platformdirs.user_state_path("launcher", appauthor=False),
+        cache=platformdirs.user_cache_path("launcher", appauthor=False),
+        site=site_folder(),
+    )
+
+
+def site_folder() -> Path:
+    """The folder only an administrator can write to."""
+    if sys.platform == "win32":
+        return Path(r"C:\ProgramData\launcher")  # not %PROGRAMDATA%, which a user can set
+    if sys.platform == "darwin":
+        return Path("/Library/Application Support/launcher")
+    return Path("/etc/launcher")
