@@ -1,0 +1,306 @@
+"""The launcher's side of the worker: starts it, hands it open files, reads its answers.
+
+A worker that dies takes nothing with it. Its death becomes an `EngineDied` that names the
+signal; what it wrote to its standard error is kept for the message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any
+
+from launcher.clearance import Cleared
+from launcher.engine.messages import Channel, Closed, Message
+from launcher.errors import (
+    DoesNotFit,
+    EngineDied,
+    IntegrityError,
+    LauncherError,
+    Unsupported,
+)
+from launcher.models.bundle import Bundle, Role
+from launcher.models.gguf import Header
+
+TAIL = 4096  # bytes of the worker's last words that are kept
+REBUILD = "launcher doctor --rebuild"
+
+# What the worker's environment may hold; all else is scrubbed, above all what could swap
+# the engine's libraries (LLAMA_CPP_LIB_PATH, GGML_BACKEND_PATH, LD_PRELOAD, ...).
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "TEMP", "TMP")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The end of an answer."""
+
+    reason: str
+    """`end`, `length`, `context` (the context is full) or `stopped`."""
+    prompt_tokens: int
+    prompt_computed: int
+    """Of those, how many were not already in the cache."""
+    tokens: int
+    prompt_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What the engine says of what it loaded."""
+
+    context: int
+    seconds: float
+
+
+def is_installed() -> bool:
+    """Whether the engine's package is there; says nothing about whether it works."""
+    return importlib.util.find_spec("llama_cpp") is not None
+
+
+class Worker:
+    """A worker process. It can be started before anything is known about the model."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
+        number = theirs.fileno()
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "launcher.engine.worker", str(number)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._errors,
+            stderr=self._errors,
+            env=_environment(),
+            pass_fds=[number],
+            start_new_session=True,  # Ctrl-C in the terminal is for the launcher
+        )
+        theirs.close()
+        self.channel = Channel(ours)
+
+    def send(self, message: Message, files: Sequence[int] = ()) -> None:
+        try:
+            self.channel.send(message, files)
+        except Closed:
+            raise self._death() from None
+
+    def receive(self) -> Message:
+        """The next message. Raises `EngineDied` when the worker is gone."""
+        try:
+            return self.channel.receive()[0]
+        except Closed:
+            raise self._death() from None
+
+    def close(self) -> None:
+        """Ends the worker, and waits until it is gone."""
+        self.channel.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=2)
+        if self.process.returncode is None:
+            self.process.kill()
+            self.process.wait()
+        self._errors.close()
+
+    def _death(self) -> EngineDied:
+        status = self.process.wait()
+        self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, self._errors.tell() - TAIL))
+        return _died(status, self._errors.read().decode("utf-8", "replace").strip())
+
+
+class Engine:
+    """A loaded model. Only a cleared bundle gets this far."""
+
+    def __init__(self, cleared: Cleared, worker: Worker) -> None:
+        """Loads the bundle into the worker.
+
+        Raises `IntegrityError` when the engine sees another model than the header shows, or
+        cannot load the files, `EngineDied`, `Unsupported` or `DoesNotFit`.
+        """
+        self._worker = worker
+        self._cleared = cleared
+        bundle, plan = cleared.bundle, cleared.plan
+        files = [part.file for part in bundle.parts if part.file is not None]
+        header = bundle.main.header
+        if header is None or len(files) != len(bundle.parts):
+            raise AssertionError("a bundle that is not here was cleared for loading")
+        worker.send(
+            {
+                "type": "load",
+                "context": plan.context,
+                "threads": plan.threads,
+                "extra_buffers": True,
+                "compare": [key for key, _ in _comparable(header)],
+            },
+            [file.descriptor for file in files],
+        )
+        reply = worker.receive()
+        if reply["type"] == "failed":
+            raise _load_error(bundle, reply["message"])
+        for file in files:
+            file.refuse_change()
+        _refuse_difference(bundle, header, reply)
+        self.loaded = Loaded(context=reply["context"], seconds=reply["seconds"])
+
+    def generate(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        sampling: dict[str, Any],
+        max_tokens: int | None,
+    ) -> Iterator[Text | Done]:
+        """The answer to a conversation, piece by piece; a `Done` ends it."""
+        self._worker.send(
+            {
+                "type": "generate",
+                "messages": list(messages),
+                "sampling": sampling,
+                "max_tokens": max_tokens,
+            }
+        )
+        while True:
+            reply = self._worker.receive()
+            if reply["type"] == "text":
+                yield Text(text=reply["text"])
+            elif reply["type"] == "done":
+                del reply["type"]
+                yield Done(**reply)
+                return
+            else:
+                raise _generation_error(reply)
+
+    def stop(self) -> None:
+        """Ends the running answer; what was generated so far still arrives."""
+        self._worker.send({"type": "stop"})
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._worker.close()
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    # Without this, ggml's abort handler starts a debugger on the dying process.
+    return {**kept, "GGML_NO_BACKTRACE": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+_COMPARED = (
+    "block_count",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "expert_count",
+)
+
+
+def _comparable(header: Header) -> Iterator[tuple[str, str]]:
+    """The keys that a decision rests on, with our reading as the engine would write it."""
+    keys = ["general.architecture", "general.name", "general.license", "general.type"]
+    keys += [f"{header.architecture}.{name}" for name in _COMPARED]
+    for key in keys:
+        entry = header.metadata.get(key)
+        if entry is not None and isinstance(entry.value, (str, int)):
+            yield key, str(entry.value)
+
+
+def _refuse_difference(bundle: Bundle, header: Header, reply: Message) -> None:
+    """Ends the load when the engine sees another model than the one that was judged."""
+    seen = reply["metadata"]
+    differences = [
+        f"{key} is {ours!a} in the header, {seen.get(key)!a} in the engine"
+        for key, ours in _comparable(header)
+        if seen.get(key) != ours
+    ]
+    vocabulary = header.vocabulary
+    if vocabulary is not None and reply["sizes"]["vocabulary"] != vocabulary:
+        differences.append(
+            f"{vocabulary} tokens in the header, {reply['sizes']['vocabulary']} in the engine"
+        )
+    if differences:
+        raise IntegrityError(
+            f"{bundle.main.name} shows the engine another model than it shows the gate: "
+            + "; ".join(differences),
+            hint="Nothing was generated. Do not use this file.",
+        )
+
+
+def _load_error(bundle: Bundle, words: str) -> LauncherError:
+    """The engine's own words on a failed load, sorted by what can be done about it."""
+    last = words.splitlines()[-1] if words else ""
+    if "unknown model architecture" in words:
+        return Unsupported(
+            f"The engine cannot run {bundle.main.name}: {_first(words, 'unknown model architecture')}"
+        )
+    if "allocate" in words or "out of memory" in words:
+        return DoesNotFit(
+            f"There was not enough memory to load {bundle.main.name}",
+            hint="Try a shorter context (--ctx-size), a smaller model or quant.",
+        )
+    if any(part.role is Role.SHARD for part in bundle.parts) and "split" in words:
+        return IntegrityError(f"The shards of {bundle.main.name} do not belong together: {last}")
+    return IntegrityError(
+        f"The engine could not load {bundle.main.name}: {last}",
+        hint="The file is damaged or incomplete. Get it again from where it came from.",
+    )
+
+
+def _first(words: str, wanted: str) -> str:
+    return next((line for line in words.splitlines() if wanted in line), wanted)
+
+
+def _generation_error(reply: Message) -> LauncherError:
+    if reply["kind"] == "context":
+        return LauncherError(
+            f"The conversation has {reply['tokens']} tokens, but the context holds only "
+            f"{reply['context']}",
+            hint="Use a longer context (--ctx-size), or a shorter text. Nothing was cut off.",
+        )
+    return LauncherError(f"The engine could not answer: {reply['message']}")
+
+
+def _died(status: int, last_words: str) -> EngineDied:
+    """The worker's end as a sentence and a remedy."""
+    if status >= 0:
+        detail = last_words.splitlines()[-1] if last_words else f"exit code {status}"
+        return EngineDied(f"The engine ended unexpectedly: {detail}")
+    number = -status
+    name = signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
+    if number == signal.SIGILL:
+        return EngineDied(
+            "The engine was ended by SIGILL: it was built with instructions that fail on this "
+            "processor",
+            hint="Build it again with those switched off:",
+            commands=[REBUILD],
+        )
+    if number == signal.SIGKILL:
+        return EngineDied(
+            "The engine was ended by SIGKILL, most likely because the system ran out of memory",
+            hint="Try a shorter context (--ctx-size), a smaller model or quant.",
+        )
+    detail = f": {last_words.splitlines()[-1]}" if last_words else ""
+    return EngineDied(
+        f"The engine was ended by {name}{detail}",
+        hint="The file may be damaged or made to do this. Nothing else was harmed.",
+    )

@@ -1,0 +1,244 @@
+"""The engine, through its low-level interface: the only module that imports `llama_cpp`.
+
+Runs in the worker alone. The high-level class of llama-cpp-python copies the logits of every
+token through numpy and imports numpy, jinja2 and more at start; this does neither.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+
+class LoadFailed(Exception):
+    """The engine refused the files; its own words say why."""
+
+
+class DecodeFailed(Exception):
+    """The engine could not compute a step."""
+
+
+def _low_level() -> Any:
+    """`llama_cpp.llama_cpp` without the package around it, which takes 140 ms more to import."""
+    if "llama_cpp" not in sys.modules:
+        spec = importlib.util.find_spec("llama_cpp")
+        if spec is None or not spec.submodule_search_locations:
+            raise ModuleNotFoundError("llama_cpp", name="llama_cpp")
+        package = ModuleType("llama_cpp")
+        package.__path__ = list(spec.submodule_search_locations)
+        sys.modules["llama_cpp"] = package
+    import llama_cpp.llama_cpp
+
+    return llama_cpp.llama_cpp
+
+
+lib = _low_level()
+
+_WARNING = 3  # GGML_LOG_LEVEL_WARN; errors are 4
+_KEPT_LINES = 40
+log_lines: list[str] = []
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes
+def _keep_log(level: int, text: bytes, _: object) -> None:
+    if level >= _WARNING:
+        log_lines.append(text.decode("utf-8", "replace").strip())
+        del log_lines[:-_KEPT_LINES]
+
+
+def start() -> None:
+    """Prepares the engine; its warnings and errors go to `log_lines`, the rest nowhere."""
+    lib.llama_log_set(_keep_log, None)
+    lib.llama_backend_init()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen: names and defaults as in llama.cpp's common/common.h."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    seed: int = 0xFFFFFFFF
+    """LLAMA_DEFAULT_SEED: another one each time."""
+
+
+class Model:
+    """Loaded weights and their vocabulary."""
+
+    def __init__(self, paths: Sequence[str], *, extra_buffers: bool = True) -> None:
+        parameters = lib.llama_model_default_params()
+        parameters.use_extra_bufts = extra_buffers
+        parameters.load_mtp = False
+        encoded = [path.encode() for path in paths]
+        if len(encoded) == 1:
+            self._model = lib.llama_model_load_from_file(encoded[0], parameters)
+        else:
+            array = (ctypes.c_char_p * len(encoded))(*encoded)
+            self._model = lib.llama_model_load_from_splits(array, len(encoded), parameters)
+        if not self._model:
+            raise LoadFailed("\n".join(log_lines) or "the engine gave no reason")
+        self._vocabulary = lib.llama_model_get_vocab(self._model)
+        self._piece = ctypes.create_string_buffer(256)
+
+    @property
+    def handle(self) -> Any:
+        return self._model
+
+    @property
+    def vocabulary(self) -> Any:
+        return self._vocabulary
+
+    def metadata(self, key: str) -> str | None:
+        """A metadata value as the engine read it, or None when it has none."""
+        needed = lib.llama_model_meta_val_str(self._model, key.encode(), None, 0)
+        if needed < 0:
+            return None
+        value = ctypes.create_string_buffer(needed + 1)
+        lib.llama_model_meta_val_str(self._model, key.encode(), value, needed + 1)
+        return value.raw[:needed].decode("utf-8", "surrogateescape")
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes as the engine uses them."""
+        return {
+            "block_count": lib.llama_model_n_layer(self._model),
+            "embedding_length": lib.llama_model_n_embd(self._model),
+            "vocabulary": lib.llama_vocab_n_tokens(self._vocabulary),
+            "context_length": lib.llama_model_n_ctx_train(self._model),
+        }
+
+    def chat_template(self) -> str | None:
+        template = lib.llama_model_chat_template(self._model, None)
+        return template.decode("utf-8", "replace") if template else None
+
+    def tokens(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """The tokens of a text."""
+        data = text.encode("utf-8", "surrogatepass")
+        capacity = len(data) + 8
+        array = (lib.llama_token * capacity)()
+        count = lib.llama_tokenize(
+            self._vocabulary, data, len(data), array, capacity, add_special, parse_special
+        )
+        if count < 0:
+            raise DecodeFailed("the text could not be tokenised")
+        return list(array[:count])
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes that a token stands for; not always whole characters."""
+        size = lib.llama_token_to_piece(
+            self._vocabulary, token, self._piece, len(self._piece), 0, special
+        )
+        if size < 0:
+            self._piece = ctypes.create_string_buffer(-size)
+            return self.piece(token, special=special)
+        return self._piece.raw[:size]
+
+    def special_text(self, name: str) -> str:
+        """The text of a special token, such as `bos`; empty where there is none."""
+        token = getattr(lib, f"llama_vocab_{name}")(self._vocabulary)
+        return "" if token < 0 else self.piece(token, special=True).decode("utf-8", "replace")
+
+    def adds_bos(self) -> bool:
+        return bool(lib.llama_vocab_get_add_bos(self._vocabulary))
+
+    def ends_answer(self, token: int) -> bool:
+        return bool(lib.llama_vocab_is_eog(self._vocabulary, token))
+
+
+class Context:
+    """A KV cache over a model, and the tokens that are in it."""
+
+    def __init__(self, model: Model, *, tokens: int, threads: int, batch: int = 2048) -> None:
+        parameters = lib.llama_context_default_params()
+        parameters.n_ctx = tokens
+        parameters.n_batch = min(batch, tokens)
+        parameters.n_threads = threads
+        parameters.n_threads_batch = threads
+        parameters.no_perf = True
+        self._context = lib.llama_init_from_model(model.handle, parameters)
+        if not self._context:
+            raise LoadFailed("\n".join(log_lines) or "the engine could not make a context")
+        self._memory = lib.llama_get_memory(self._context)
+        self._one = (lib.llama_token * 1)()
+        self.size = lib.llama_n_ctx(self._context)
+        self.batch = lib.llama_n_batch(self._context)
+        self.held: list[int] = []
+
+    @property
+    def handle(self) -> Any:
+        return self._context
+
+    def keep(self, wanted: Sequence[int]) -> int:
+        """Drops from the cache what does not begin `wanted`; returns how many tokens stay.
+
+        At least the last token is computed again, since its scores are needed.
+        """
+        same = 0
+        for held, token in zip(self.held, wanted[:-1], strict=False):
+            if held != token:
+                break
+            same += 1
+        if same < len(self.held) and not lib.llama_memory_seq_rm(self._memory, 0, same, -1):
+            lib.llama_memory_clear(self._memory, True)  # recurrent states cannot be cut
+            same = 0
+        del self.held[same:]
+        return same
+
+    def fill(self, tokens: Sequence[int], stop: Callable[[], bool]) -> bool:
+        """Computes a prompt; False when it was stopped on the way."""
+        for start in range(0, len(tokens), self.batch):
+            if stop():
+                return False
+            part = tokens[start : start + self.batch]
+            array = (lib.llama_token * len(part))(*part)
+            self._decode(lib.llama_batch_get_one(array, len(part)))
+            self.held.extend(part)
+        return True
+
+    def step(self, token: int) -> None:
+        """Computes one more token."""
+        self._one[0] = token
+        self._decode(lib.llama_batch_get_one(self._one, 1))
+        self.held.append(token)
+
+    def _decode(self, batch: Any) -> None:
+        status = lib.llama_decode(self._context, batch)
+        if status:
+            raise DecodeFailed(f"llama_decode gave {status}: {' '.join(log_lines[-2:])}")
+
+
+class Sampler:
+    """Chooses the next token from the scores of the last."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        for sampler in self._samplers(sampling):
+            lib.llama_sampler_chain_add(self._chain, sampler)
+
+    def _samplers(self, sampling: Sampling) -> Iterator[Any]:
+        if sampling.temperature <= 0:
+            yield lib.llama_sampler_init_greedy()
+            return
+        yield lib.llama_sampler_init_top_k(sampling.top_k)
+        yield lib.llama_sampler_init_top_p(sampling.top_p, 0)
+        yield lib.llama_sampler_init_min_p(sampling.min_p, 0)
+        yield lib.llama_sampler_init_temp(sampling.temperature)
+        yield lib.llama_sampler_init_dist(sampling.seed)
+
+    def choose(self, context: Context) -> int:
+        """The next token."""
+        return int(lib.llama_sampler_sample(self._chain, context.handle, -1))
+
+    def close(self) -> None:
+        lib.llama_sampler_free(self._chain)
+
+
+def system_info() -> str:
+    """What the engine's build can use of this processor, in its own words."""
+    return str(lib.llama_print_system_info().decode("utf-8", "replace"))

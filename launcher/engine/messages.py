@@ -1,0 +1,92 @@
+"""What the launcher and its worker say to each other, and how.
+
+A message is a JSON object with its length before it (four bytes, little-endian). Open files
+travel beside a message over a Unix socket, so the worker never needs a path.
+
+    to the worker                             from the worker
+    load      files, context, threads, ...    ready     what llama.cpp sees
+    generate  messages, sampling, ...         text      a piece of the answer
+    stop                                      done      why it ended, counts, seconds
+                                              failed    kind and message
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+_LENGTH = struct.Struct("<I")
+MAX_MESSAGE = 64 << 20  # bytes
+MAX_FILES = 64  # open files with one message
+
+Message = dict[str, Any]
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+class Channel:
+    """One end of the line between the launcher and a worker."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def send(self, message: Message, files: Sequence[int] = ()) -> None:
+        """Sends a message, and open files with it. Raises `Closed`."""
+        body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+        data = _LENGTH.pack(len(body)) + body
+        try:
+            if files:
+                sent = socket.send_fds(self._connection, [data], list(files))
+                data = data[sent:]
+            self._connection.sendall(data)
+        except (BrokenPipeError, ConnectionError) as error:
+            raise Closed from error
+
+    def receive(self) -> tuple[Message, list[int]]:
+        """Waits for a message; the open files that came with it are the caller's to close."""
+        head, files = self._start()
+        (size,) = _LENGTH.unpack(head)
+        if size > MAX_MESSAGE:
+            raise Closed
+        return json.loads(self._exactly(size)), files
+
+    def _start(self) -> tuple[bytes, list[int]]:
+        """The length, which the files travel with."""
+        if sys.platform == "win32":
+            return self._exactly(_LENGTH.size), []
+        try:
+            data, files, _, _ = socket.recv_fds(self._connection, _LENGTH.size, MAX_FILES)
+        except ConnectionError as error:
+            raise Closed from error
+        if not data:
+            raise Closed
+        return data + self._exactly(_LENGTH.size - len(data)), files
+
+    def _exactly(self, size: int) -> bytes:
+        parts = []
+        while size:
+            try:
+                part = self._connection.recv(min(size, 1 << 20))
+            except ConnectionError as error:
+                raise Closed from error
+            if not part:
+                raise Closed
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """Closes open files that are no longer needed."""
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -1,0 +1,216 @@
+"""The process that runs the engine: `python -I -m launcher.engine.worker FD`.
+
+It gets open files over its channel, never a path to open; it answers what it is told to
+and ends when its launcher does. Whatever kills the engine kills this process alone.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from launcher.engine import llama
+from launcher.engine.messages import Channel, Closed, Message, close_all
+
+PR_SET_PDEATHSIG = 1
+
+
+class Inbox:
+    """Messages from the launcher, read by a thread so that `stop` is seen mid-answer."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.waiting: queue.SimpleQueue[tuple[Message, list[int]] | None] = queue.SimpleQueue()
+        self.stopped = False
+        self._channel = channel
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message, files = self._channel.receive()
+                if message["type"] == "stop":
+                    self.stopped = True
+                else:
+                    self.stopped = False
+                    self.waiting.put((message, files))
+        except Closed:
+            self.stopped = True
+            self.waiting.put(None)
+
+    def is_stopped(self) -> bool:
+        return self.stopped
+
+
+class Worker:
+    """One loaded model and what is asked of it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.inbox = Inbox(channel)
+
+    def serve(self) -> None:
+        """Answers until the launcher goes away."""
+        llama.start()
+        while (item := self.inbox.waiting.get()) is not None:
+            message, files = item
+            try:
+                if message["type"] == "load":
+                    self._load(message, files)
+                elif message["type"] == "generate":
+                    self._generate(message)
+            except llama.LoadFailed as error:
+                self._fail("load", str(error))
+            except llama.DecodeFailed as error:
+                self._fail("decode", str(error))
+            finally:
+                close_all(files)
+
+    def _fail(self, kind: str, text: str, **details: object) -> None:
+        self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
+
+    def _load(self, message: Message, files: Sequence[int]) -> None:
+        paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
+        started = time.perf_counter()
+        self.model = llama.Model(paths, extra_buffers=message["extra_buffers"])
+        self.context = llama.Context(
+            self.model, tokens=message["context"], threads=message["threads"]
+        )
+        self.channel.send(
+            {
+                "type": "ready",
+                "metadata": {key: self.model.metadata(key) for key in message["compare"]},
+                "sizes": self.model.sizes(),
+                "context": self.context.size,
+                "seconds": time.perf_counter() - started,
+            }
+        )
+
+    def _generate(self, message: Message) -> None:
+        prompt = self._prompt(message)
+        if prompt is None:
+            return
+        room = self.context.size - len(prompt)
+        if room < 1:
+            text = "the conversation does not fit into the context"
+            self._fail("context", text, tokens=len(prompt), context=self.context.size)
+            return
+        sampler = llama.Sampler(llama.Sampling(**message["sampling"]))
+        try:
+            Answer(self, prompt, sampler, message["max_tokens"], room).give()
+        finally:
+            sampler.close()
+
+    def _prompt(self, message: Message) -> list[int] | None:
+        """The tokens of the conversation; None when the template failed, which is then said."""
+        from launcher.engine import template
+
+        source = self.model.chat_template() or template.FALLBACK
+        bos = self.model.special_text("bos")
+        try:
+            text = template.render(
+                source, message["messages"], bos=bos, eos=self.model.special_text("eos")
+            )
+        except template.TemplateFailed as error:
+            self._fail("template", str(error))
+            return None
+        add_special = self.model.adds_bos() and not (bos and text.startswith(bos))
+        return self.model.tokens(text, add_special=add_special, parse_special=True)
+
+
+class Answer:
+    """One answer, token by token."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        prompt: Sequence[int],
+        sampler: llama.Sampler,
+        max_tokens: int | None,
+        room: int,
+    ) -> None:
+        self.worker = worker
+        self.prompt = prompt
+        self.sampler = sampler
+        self.limit = room if max_tokens is None else min(max_tokens, room)
+        self.ran_out = "context" if max_tokens is None or max_tokens > room else "length"
+        self.stop: Callable[[], bool] = worker.inbox.is_stopped
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.count = 0
+
+    def give(self) -> None:
+        """Sends the answer in pieces, then why it ended."""
+        context = self.worker.context
+        started = time.perf_counter()
+        kept = context.keep(self.prompt)
+        filled = context.fill(self.prompt[kept:], self.stop)
+        first = time.perf_counter()
+        reason = self._tokens() if filled else "stopped"
+        self._say(self.decoder.decode(b"", final=True))
+        self.worker.channel.send(
+            {
+                "type": "done",
+                "reason": reason,
+                "prompt_tokens": len(self.prompt),
+                "prompt_computed": len(self.prompt) - kept,
+                "tokens": self.count,
+                "prompt_seconds": first - started,
+                "seconds": time.perf_counter() - first,
+            }
+        )
+
+    def _tokens(self) -> str:
+        context, model = self.worker.context, self.worker.model
+        while self.count < self.limit:
+            token = self.sampler.choose(context)
+            if model.ends_answer(token):
+                return "end"
+            self.count += 1
+            self._say(self.decoder.decode(model.piece(token)))
+            if self.stop():
+                return "stopped"
+            if self.count < self.limit:
+                context.step(token)
+        return self.ran_out
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.worker.channel.send({"type": "text", "text": text})
+
+
+def _path_of(descriptor: int) -> str:
+    """A name under which the engine can open an open file: the file itself, not its path."""
+    return f"/dev/fd/{descriptor}" if sys.platform == "darwin" else f"/proc/self/fd/{descriptor}"
+
+
+def _end_with_parent() -> None:
+    """Linux: this process is killed when its launcher dies, whatever it is doing."""
+    if sys.platform == "linux":
+        import ctypes
+
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def main() -> None:
+    """Serves over the socket whose number is the first argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
+    _end_with_parent()
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        Worker(channel).serve()
+    except Closed:
+        pass
+    os._exit(0)  # freeing gigabytes piece by piece helps nobody
+
+
+if __name__ == "__main__":
+    main()
