@@ -42,6 +42,8 @@ class Cleared:
     bundle: Bundle
     decision: Decided
     plan: Plan
+    record: str
+    """The digest of the record of the decision; what is loaded is recorded as its follow-up."""
 
     def __post_init__(self) -> None:
         if self.decision.verdict is not Verdict.ALLOW:

@@ -37,7 +37,7 @@ def write_atomically(path: Path, data: bytes, mode: int = PRIVATE) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -250,9 +250,8 @@ def _load_error(bundle: Bundle, words: str) -> LauncherError:
     """The engine's own words on a failed load, sorted by what can be done about it."""
     last = words.splitlines()[-1] if words else ""
     if "unknown model architecture" in words:
-        return Unsupported(
-            f"The engine cannot run {bundle.main.name}: {_first(words, 'unknown model architecture')}"
-        )
+        line = _first(words, "unknown model architecture")
+        return Unsupported(f"The engine cannot run {bundle.main.name}: {line}")
     if "allocate" in words or "out of memory" in words:
         return DoesNotFit(
             f"There was not enough memory to load {bundle.main.name}",

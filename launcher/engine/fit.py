@@ -65,8 +65,8 @@ def plan(headers: Sequence[Header], size: int, machine: Machine, wishes: Wishes)
     memory = _memory(headers, size, machine, context)
     if memory.total > machine.memory_available:
         if wishes.context is not None:
-            _refuse(headers, size, machine, memory, context)
-        context = _largest_context(headers, size, machine, context, memory)
+            _refuse(main, machine, memory, context)
+        context = _largest_context(main, machine, context, memory)
         memory = _memory(headers, size, machine, context)
     return Plan(
         context=context,
@@ -131,24 +131,20 @@ def _compute(header: Header) -> int:
     )
 
 
-def _largest_context(
-    headers: Sequence[Header], size: int, machine: Machine, wanted: int, memory: Memory
-) -> int:
+def _largest_context(header: Header, machine: Machine, wanted: int, memory: Memory) -> int:
     """The longest context up to `wanted` that fits; raises `DoesNotFit` when none does."""
     fixed = memory.total - memory.kv_cache
-    per_token = max(kv_bytes_per_token(headers[0]), 1)
+    per_token = max(kv_bytes_per_token(header), 1)
     possible = (machine.memory_available - fixed) // per_token // 256 * 256
     if possible < SMALLEST_CONTEXT:
-        _refuse(headers, size, machine, memory, wanted)
+        _refuse(header, machine, memory, wanted)
     return min(possible, wanted)
 
 
-def _refuse(
-    headers: Sequence[Header], size: int, machine: Machine, memory: Memory, context: int
-) -> None:
+def _refuse(header: Header, machine: Machine, memory: Memory, context: int) -> None:
     fixed = memory.total - memory.kv_cache
     room = machine.memory_available - fixed
-    possible = room // max(kv_bytes_per_token(headers[0]), 1) // 256 * 256
+    possible = room // max(kv_bytes_per_token(header), 1) // 256 * 256
     needed, free = megabytes(memory.total), megabytes(machine.memory_available)
     raise DoesNotFit(
         f"The model needs about {needed} of memory with a context of {context} tokens; "

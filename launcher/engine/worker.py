@@ -7,6 +7,7 @@ and ends when its launcher does. Whatever kills the engine kills this process al
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import queue
 import signal
@@ -205,10 +206,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
     _end_with_parent()
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    try:
+    with contextlib.suppress(Closed):
         Worker(channel).serve()
-    except Closed:
-        pass
     os._exit(0)  # freeing gigabytes piece by piece helps nobody
 
 

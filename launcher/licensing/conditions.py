@@ -36,6 +36,7 @@ YES = Finding(Truth.YES)
 
 
 def unknown(*missing: Reason) -> Finding:
+    """Not known for lack of what these reasons name."""
     return Finding(Truth.UNKNOWN, missing)
 
 
@@ -169,9 +170,9 @@ class _Case:
 
     def _role(self, wanted: str) -> Finding:
         declaration = self.declaration
-        if wanted == Role.END_USER and declaration.role is Role.END_USER:
-            if not (declaration.product and declaration.supplied_by):
-                return unknown(gate_reason("end-user-incomplete", self.licence))
+        complete = bool(declaration.product and declaration.supplied_by)
+        if wanted == declaration.role == Role.END_USER and not complete:
+            return unknown(gate_reason("end-user-incomplete", self.licence))
         return _equal(wanted, declaration.role)
 
     def _commercial(self, wanted: bool) -> Finding:

@@ -76,6 +76,7 @@ class Stated:
     commercial: bool | None = None
     monthly_active_users: int | None = None
     annual_revenue_usd: int | None = None
+    answers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changes(self) -> dict[str, object]:
@@ -106,16 +107,20 @@ def load(folders: Places, stated: Stated, variable: str | None = None) -> Declar
     user = read(folders.declaration, "user")
     stated = _with_variable(stated, variable)
     if site is not None:
-        return _bound_by(site, user, stated)
+        return bound_by(site, user, stated)
     if stated.who is not None:
         person, domicile = stated.who
         declared = Declaration(
             person=person, domicile=domicile, place_of_use=domicile, source=stated.source
         )
-        return replace(declared, **stated.changes)  # type: ignore[arg-type]
-    if user is None:
-        return None
-    return replace(user, **stated.changes)  # type: ignore[arg-type]
+        return stated_over(declared, stated)
+    return None if user is None else stated_over(user, stated)
+
+
+def stated_over(declared: Declaration, stated: Stated) -> Declaration:
+    """A declaration with what is stated for one run in place of its own."""
+    answers = {**declared.answers, **stated.answers}
+    return replace(declared, answers=answers, **stated.changes)  # type: ignore[arg-type]
 
 
 def _with_variable(stated: Stated, variable: str | None) -> Stated:
@@ -132,8 +137,14 @@ def _with_variable(stated: Stated, variable: str | None) -> Stated:
         ) from error
 
 
-def _bound_by(site: Declaration, user: Declaration | None, stated: Stated) -> Declaration:
-    """The site's declaration, with what it leaves open filled in by the user."""
+def bound_by(
+    site: Declaration, user: Declaration | None, stated: Stated | None = None
+) -> Declaration:
+    """The site's declaration, with what it leaves open filled in by the user.
+
+    Raises `PersonNeeded` where they contradict each other.
+    """
+    stated = stated or Stated()
     filled = site
     if user is not None:
         _refuse_conflict(site, "person", site.person, user.person, user.path)
@@ -150,7 +161,9 @@ def _bound_by(site: Declaration, user: Declaration | None, stated: Stated) -> De
         if known not in (None, ""):
             _refuse_conflict(site, name, known, value, other)
         filled = replace(filled, **{name: value})  # type: ignore[arg-type]
-    return filled
+    for key, value in stated.answers.items():
+        _refuse_conflict(site, f"answers.{key}", site.answers.get(key, value), value, other)
+    return replace(filled, answers={**stated.answers, **filled.answers})
 
 
 def _fill(site: Declaration, user: Declaration) -> Declaration:
@@ -274,7 +287,31 @@ def _count(table: Table, key: str) -> int | None:
 
 
 def _answers(table: Table) -> dict[str, str]:
-    return {key: table.text(key) for key in table.rest()}
+    answers = {key: table.text(key) for key in table.rest()}
+    for key, value in answers.items():
+        try:
+            check_answer(key, value)
+        except ValueError as error:
+            table.fault(key, str(error))
+    return answers
+
+
+# The points that a person may settle, and the words for it.
+ANSWERS = {
+    "territory-arguable": ("inside", "outside"),
+    "rule-unverified": ("applies", "does-not-apply"),
+}
+
+
+def check_answer(key: str, value: str) -> None:
+    """Raises `ValueError` with one sentence for an answer to a point that nobody asks about."""
+    code, _, about = key.partition(":")
+    if code not in ANSWERS or not about:
+        raise ValueError(f"'{key}' is no open point; they look like territory-arguable:NC")
+    if code == "territory-arguable":
+        country(about)
+    if value not in ANSWERS[code]:
+        raise ValueError(f"'{value}' is neither {' nor '.join(ANSWERS[code])}")
 
 
 def to_toml(declaration: Declaration) -> bytes:

@@ -41,7 +41,7 @@ class Limit:
     reached_counts: bool
     """Whether the rule already applies at the number itself ("or more")."""
     counted: str
-    """When and for whom it is counted, in words."""
+    """`at-release` (a test made once, for the month before the release) or `running`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,10 @@ class Rule:
     clause: str
     quote: str
     text: str
+    outputs: bool
+    """Whether it speaks of what the model writes, too."""
     verified: bool
+    """Whether the clause was read in the licensor's own text."""
 
     @property
     def is_territorial(self) -> bool:
@@ -215,6 +218,7 @@ def read_licence(data: bytes, file: str, known: Mapping[str, Region]) -> Licence
     table.text("note", "")
     table.finish()
     _check_codes(table, licence)
+    _check_acceptance(table, licence)
     faults.refuse(LauncherError)
     return licence
 
@@ -223,6 +227,17 @@ def _check_codes(table: Table, licence: Licence) -> None:
     codes = [rule.code for rule in licence.rules] + [duty.code for duty in licence.duties]
     for code in sorted({code for code in codes if codes.count(code) > 1}):
         table.faults.add(code, "this code occurs twice")
+
+
+def _check_acceptance(table: Table, licence: Licence) -> None:
+    """Accepting is where a person states to be below a limit, or to have read the terms."""
+    if licence.acceptance:
+        return
+    if not licence.verified:
+        table.fault("acceptance", "a licence that is not verified has to be accepted")
+    for rule in licence.rules:
+        if rule.when.monthly_active_users or rule.when.annual_revenue_usd:
+            table.fault("acceptance", "a licence with a limit has to be accepted")
 
 
 def _document(table: Table) -> Document:
@@ -250,6 +265,7 @@ def _rule(table: Table, documents: list[str], known: Mapping[str, Region]) -> Ru
         clause=table.text("clause"),
         quote=table.text("quote"),
         text=table.text("text"),
+        outputs=table.flag("outputs", False),
         verified=table.flag("verified", True),
     )
     if rule.when.is_empty:
@@ -314,7 +330,7 @@ def _limit(table: Table, key: str) -> Limit | None:
         return None
     reached = "at_least" in limit
     value = limit.number("at_least" if reached else "above")
-    counted = limit.text("counted", "")
+    counted = limit.choice("counted", ("at-release", "running"))
     limit.asked.update(("above", "at_least"))
     limit.finish()
     return Limit(value, reached, counted)

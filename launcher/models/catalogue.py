@@ -96,6 +96,8 @@ class Catalogue:
     families: Mapping[str, Family]
     models: Mapping[str, Model]
     aliases: Mapping[str, str]
+    alternatives: tuple[str, ...]
+    """Names to offer after a refusal, in order."""
 
     def model(self, name: str) -> Model | None:
         """The model of that name; a bare name stands for its usual size."""
@@ -222,9 +224,13 @@ def read(data: bytes, file: str) -> Catalogue:
         if model.name in models:
             table.fault("name", f"'{model.name}' occurs twice")
         models[model.name] = model
+    alternatives = top.texts("alternatives", [])
+    for name in alternatives:
+        if name not in models:
+            top.fault("alternatives", f"'{name}' is no name in this catalogue")
     top.finish()
     faults.refuse(LauncherError)
-    return Catalogue(families, models, aliases)
+    return Catalogue(families, models, aliases, alternatives)
 
 
 def _family(table: Table) -> Family:

@@ -72,7 +72,7 @@ def parse(text: str) -> Ref:
         return CatalogueRef(text.lower())
     raise NotFound(
         f"'{text}' is not the name of a model, a repository or a file",
-        hint="Names look like llama3.2:1b, repositories like owner/name:Q4_K_M, files end in .gguf.",
+        hint="Names look like llama3.2:1b, repositories like owner/name:Q4_K_M, files like x.gguf.",
     )
 
 
@@ -101,6 +101,6 @@ def _hub(text: str) -> HubRef:
     if not _REPOSITORY.fullmatch(repository):
         raise NotFound(
             f"'{text}' is not a repository of the hub",
-            hint="A repository is written owner/name, owner/name:QUANT or hf.co/owner/name/file.gguf.",
+            hint="Write owner/name, owner/name:QUANT or hf.co/owner/name/file.gguf.",
         )
     return HubRef(repository, quant=quant, file="/".join(rest).split("?")[0], revision=revision)

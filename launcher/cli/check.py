@@ -1,0 +1,34 @@
+"""`launcher check MODEL`: the decision alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from launcher import flow
+from launcher.cli import options, render
+
+
+@click.command("check", short_help="Say whether a model may be run, and why. Loads nothing.")
+@click.argument("model")
+@options.declaring
+@options.as_json
+def command(model: str, as_json: bool, **values: Any) -> None:
+    """Say whether a model may be run, and why. Loads and downloads nothing.
+
+    \b
+    launcher check llama3.2:1b
+    launcher check ./model.gguf --as individual:DE --json
+
+    Ends with 0 (allowed), 3 (refused), 4 (a person must act) or 5 (needs identification).
+    """
+    with flow.judged(model, options.asker(values)) as judgement:
+        if as_json:
+            text = json.dumps(render.decision_json(judgement), indent=2, ensure_ascii=False) + "\n"
+        else:
+            text = render.decision_text(judgement)
+    click.echo(text, nl=False)
+    sys.exit(judgement.decision.exit_code)

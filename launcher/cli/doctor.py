@@ -1,0 +1,96 @@
+"""`launcher doctor`: is this machine able, and what mends it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib import metadata
+from typing import Any
+
+import click
+
+from launcher import __version__
+from launcher.cli import options, render
+from launcher.engine import machine
+from launcher.engine.fit import megabytes
+from launcher.errors import PersonNeeded
+from launcher.flow import Asker
+from launcher.licensing import declaration
+
+
+@click.command("doctor", short_help="Check whether this machine is able, and mend the engine.")
+@click.option("--rebuild", is_flag=True, help="Build the engine anew for this processor.")
+@options.declaring
+@options.as_json
+def command(rebuild: bool, as_json: bool, **values: Any) -> None:
+    """Check whether this machine is able, and mend the engine.
+
+    \b
+    launcher doctor
+    launcher doctor --rebuild
+    """
+    if rebuild:
+        from launcher.engine import build
+
+        build.rebuild()
+    body = _body(options.asker(values))
+    if as_json:
+        click.echo(json.dumps(body, indent=2, ensure_ascii=False))
+        return
+    click.echo(
+        "\n".join(f"{name + ':':<14}{render.safe(str(value))}" for name, value in _shown(body))
+    )
+
+
+def _body(asker: Asker) -> dict[str, Any]:
+    from launcher.engine import build
+
+    here = machine.measure()
+    return {
+        "schema": 1,
+        "launcher": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": machine.processor_name(),
+        "processors": here.processors,
+        "memory": here.memory_total,
+        "memory_available": here.memory_available,
+        "engine": _engine_version(),
+        "engine_proven": build.is_ready(),
+        "declaration": _declaration(asker),
+        "folders": {
+            "config": str(asker.places.config),
+            "state": str(asker.places.state),
+            "site": str(asker.places.site),
+        },
+    }
+
+
+def _engine_version() -> str:
+    try:
+        return f"llama-cpp-python {metadata.version('llama-cpp-python')}"
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _declaration(asker: Asker) -> str:
+    try:
+        declared = declaration.load(asker.places, asker.stated, asker.variable)
+    except PersonNeeded as error:
+        return error.message
+    return render.declaration_line(declared) if declared is not None else ""
+
+
+def _shown(body: dict[str, Any]) -> list[tuple[str, str]]:
+    proof = "proven on this processor" if body["engine_proven"] else "not proven yet"
+    engine = f"{body['engine']}, {proof}" if body["engine"] else "not installed"
+    free, total = megabytes(body["memory_available"]), megabytes(body["memory"])
+    return [
+        ("Launcher", f"{body['launcher']}, Python {body['python']}, {body['system']}"),
+        ("Processor", f"{body['processor']}, {body['processors']} usable"),
+        ("Memory", f"{free} free of {total}"),
+        ("Engine", engine),
+        ("Declaration", body["declaration"] or "none yet: launcher declare"),
+        ("Config", body["folders"]["config"]),
+        ("State", body["folders"]["state"]),
+    ]

@@ -1,0 +1,190 @@
+"""`launcher run MODEL [PROMPT]`: one answer, or a chat."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from launcher import flow
+from launcher.cli import asking, options, render
+from launcher.engine.fit import Wishes
+from launcher.errors import ExitCode
+from launcher.flow import Asker
+
+if TYPE_CHECKING:
+    from launcher.engine.client import Done, Engine
+
+STOPPED = 130  # as a shell counts what SIGINT ended
+FAREWELLS = ("/bye", "/exit", "/quit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How answers are generated."""
+
+    sampling: dict[str, Any]
+    max_tokens: int | None
+    system: str | None
+
+
+@click.command("run", short_help="Chat with a model, or get one answer.")
+@click.argument("model")
+@click.argument("prompt", nargs=-1)
+@click.option("-n", "--max-tokens", type=click.IntRange(min=1), help="Stop after so many tokens.")
+@click.option("--temp", type=click.FloatRange(min=0), default=0.8, show_default=True)
+@click.option("--top-k", type=click.IntRange(min=0), default=40, show_default=True)
+@click.option("--top-p", type=click.FloatRange(0, 1), default=0.95, show_default=True)
+@click.option("--min-p", type=click.FloatRange(0, 1), default=0.05, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same seed, the same text.")
+@click.option("-c", "--ctx-size", type=click.IntRange(min=1), help="Context, in tokens.")
+@click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads to compute with.")
+@click.option("-s", "--system", help="What the model is told before the conversation.")
+@click.option("--set-up", is_flag=True, help="Build the engine first where it is missing.")
+@options.declaring
+def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
+    """Chat with a model, or get one answer for PROMPT or what is piped in.
+
+    \b
+    launcher run smollm2:135m "Why is the sky blue?"
+    launcher run ./model.gguf < question.txt
+    launcher run smollm2:135m
+
+    MODEL is a name (llama3.2:1b), a repository of the hub (owner/name:Q4_K_M) or a path.
+    """
+    asker = options.asker(values)
+    set_up = values.pop("set_up")
+    wishes = Wishes(context=values.pop("ctx_size"), threads=values.pop("threads"))
+    style = _style(values)
+    with _opened(model, asker, wishes, set_up=set_up) as engine:
+        text = _prompt(prompt)
+        if text is None:
+            _chat(engine, style, model)
+        else:
+            sys.exit(_answer_once(engine, style, text))
+
+
+def _style(values: dict[str, Any]) -> Style:
+    sampling = {
+        "temperature": values["temp"],
+        "top_k": values["top_k"],
+        "top_p": values["top_p"],
+        "min_p": values["min_p"],
+    }
+    if values["seed"] is not None:
+        sampling["seed"] = values["seed"]
+    return Style(sampling=sampling, max_tokens=values["max_tokens"], system=values["system"])
+
+
+@contextlib.contextmanager
+def _opened(model: str, asker: Asker, wishes: Wishes, *, set_up: bool) -> Iterator[Engine]:
+    """The whole way: judged, asked about, cleared, loaded."""
+    if set_up:
+        _set_up(model, asker)
+    with flow.judged(model, asker) as judgement:
+        judgement = asking.settle(judgement, asker)
+        cleared = flow.clear(judgement, wishes, asker)
+        from launcher.engine.client import Worker
+
+        with contextlib.closing(Worker()) as worker, flow.load(cleared, worker, asker) as engine:
+            yield engine
+
+
+def _set_up(model: str, asker: Asker) -> None:
+    """Builds what is missing, once the gate has said that it is worth the wait."""
+    from launcher.engine import build
+
+    if build.is_ready():
+        return
+    with flow.judged(model, asker) as judgement:
+        flow.refuse(asking.settle(judgement, asker), asker)
+    build.ensure()
+
+
+def _prompt(words: Sequence[str]) -> str | None:
+    """What is piped in comes before what is typed; None when neither is there."""
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().strip()
+    text = "\n\n".join(part for part in (piped, " ".join(words).strip()) if part)
+    if text:
+        return text
+    if asking.on_terminal():
+        return None
+    raise click.UsageError("There is no prompt: give one after MODEL, or pipe one in.")
+
+
+def _answer_once(engine: Engine, style: Style, text: str) -> int:
+    done = _answer(engine, style, _opening(style, text))[1]
+    return STOPPED if done.reason == "stopped" else ExitCode.DONE
+
+
+def _opening(style: Style, text: str) -> list[dict[str, str]]:
+    system = [{"role": "system", "content": style.system}] if style.system else []
+    return [*system, {"role": "user", "content": text}]
+
+
+def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]]) -> tuple[str, Done]:
+    """Streams one answer to standard output; Ctrl-C ends it, not the program."""
+    from launcher.engine.client import Done
+
+    parts: list[str] = []
+    steered = sys.stdout.isatty()
+    with _interruptible(engine):
+        for event in engine.generate(
+            messages, sampling=style.sampling, max_tokens=style.max_tokens
+        ):
+            if isinstance(event, Done):
+                break
+            parts.append(event.text)
+            sys.stdout.write(render.safe(event.text) if steered else event.text)
+            sys.stdout.flush()
+    text = "".join(parts)
+    if not text.endswith("\n"):
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    assert isinstance(event, Done)
+    if event.reason == "context":
+        click.echo("The context is full, so the answer ends here (--ctx-size).", err=True)
+    return text, event
+
+
+@contextlib.contextmanager
+def _interruptible(engine: Engine) -> Iterator[None]:
+    """The first Ctrl-C ends the answer, a second one the program."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        engine.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _chat(engine: Engine, style: Style, model: str) -> None:
+    """A plain conversation, line by line."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # gives `input` its line editing
+    click.echo(f"Talking to {render.safe(model)}. End with /bye or Ctrl-D.", err=True)
+    messages = _opening(style, "")[:-1]
+    while True:
+        try:
+            line = input(">>> ").strip()
+        except EOFError:
+            click.echo(err=True)
+            return
+        except KeyboardInterrupt:
+            click.echo("\nEnd with /bye or Ctrl-D.", err=True)
+            continue
+        if line in FAREWELLS:
+            return
+        if line:
+            messages.append({"role": "user", "content": line})
+            text, _ = _answer(engine, style, messages)
+            messages.append({"role": "assistant", "content": text})

@@ -1,0 +1,125 @@
+"""From a reference to the open files it stands for. Nothing big is read or fetched here."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.errors import HeaderError, NotFound
+from launcher.models import gguf
+from launcher.models.bundle import Bundle, Part, Role, pinned, read_header
+from launcher.models.catalogue import Catalogue, Model
+from launcher.models.refs import CatalogueRef, HubRef, PathRef, Ref
+
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
+MAX_SHARDS = 1000
+
+
+@contextlib.contextmanager
+def resolved(ref: Ref, catalogue: Catalogue) -> Iterator[Bundle]:
+    """The bundle that a reference stands for, its files open while the block runs.
+
+    A model that is not on this disk gives a bundle without files. Raises `NotFound` for a
+    name or a path that leads nowhere, `IntegrityError` for a file that is no model.
+    """
+    with contextlib.ExitStack() as stack:
+        if isinstance(ref, PathRef):
+            yield _from_path(ref, ref.path, stack)
+        elif isinstance(ref, HubRef):
+            yield Bundle(ref=ref, parts=(Part(role=Role.WEIGHTS, name=str(ref)),))
+        else:
+            yield _from_catalogue(ref, catalogue, stack)
+
+
+def _from_catalogue(ref: CatalogueRef, catalogue: Catalogue, stack: contextlib.ExitStack) -> Bundle:
+    model = catalogue.model(ref.name)
+    if model is None:
+        raise _unknown(ref.name, catalogue)
+    path = packaged_file(model)
+    if path is None:
+        return absent(ref, model)
+    return _from_path(ref, path, stack, model.name)
+
+
+def absent(ref: Ref, model: Model) -> Bundle:
+    """A model of the catalogue that is not on this disk."""
+    part = Part(role=Role.WEIGHTS, name=model.title, sha256=model.sha256)
+    return Bundle(ref=ref, parts=(part,), model=model.name)
+
+
+def _unknown(name: str, catalogue: Catalogue) -> NotFound:
+    nearest = catalogue.nearest(name)
+    return NotFound(
+        f"There is no model called '{name}' in the catalogue",
+        hint=f"Did you mean {nearest}?" if nearest else "A file on this disk is given by its path.",
+        commands=[f"launcher run {nearest}"] if nearest else ["launcher list --all"],
+    )
+
+
+def packaged_file(model: Model) -> Path | None:
+    """The file that an installed package carries, found without importing the package."""
+    if not model.package:
+        return None
+    from importlib import metadata
+
+    name, _, version = model.package.partition("==")
+    try:
+        distribution = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return None
+    if version and distribution.version != version:
+        return None
+    for entry in distribution.files or ():
+        if entry.name == model.file:
+            path = Path(str(distribution.locate_file(entry)))
+            return path if path.is_file() else None
+    return None
+
+
+def _from_path(ref: Ref, path: Path, stack: contextlib.ExitStack, model: str = "") -> Bundle:
+    part = _part(path, Role.WEIGHTS, stack)
+    header = part.header
+    if header is None or not header.number("split.count"):
+        return Bundle(ref=ref, parts=(part,), model=model)
+    count = header.number("split.count") or 0
+    if count == 1:
+        return Bundle(ref=ref, parts=(part,), model=model)
+    paths = _shards(path, count)
+    parts = [
+        _part(shard, Role.SHARD if index else Role.WEIGHTS, stack)
+        for index, shard in enumerate(paths)
+    ]
+    _refuse_mixed(parts)
+    return Bundle(ref=ref, parts=tuple(parts), model=model)
+
+
+def _part(path: Path, role: Role, stack: contextlib.ExitStack) -> Part:
+    file = stack.enter_context(pinned(path))
+    return Part(role=role, name=path.name, header=read_header(file), file=file)
+
+
+def _shards(path: Path, count: int) -> list[Path]:
+    """The paths of all shards, by the names that llama.cpp gives them."""
+    match = _SHARD.fullmatch(path.name)
+    if match is None or int(match[3]) != count or count > MAX_SHARDS:
+        raise HeaderError(
+            f"{path} is a part of {count}, but its name does not end in -00001-of-{count:05}.gguf",
+            hint="Give the parts back the names they had, all in one folder.",
+        )
+    return [
+        path.with_name(f"{match[1]}-{index:05}-of-{count:05}.gguf") for index in range(1, count + 1)
+    ]
+
+
+def _refuse_mixed(parts: list[Part]) -> None:
+    """All shards must be of one set, in order, and hold every tensor once."""
+    headers: list[gguf.Header] = [part.header for part in parts if part.header is not None]
+    for index, (part, header) in enumerate(zip(parts, headers, strict=True)):
+        if header.number("split.no") != index or header.number("split.count") != len(parts):
+            raise HeaderError(f"{part.name} is not part {index + 1} of {len(parts)}")
+    names = [tensor.name for header in headers for tensor in header.tensors]
+    announced = headers[0].number("split.tensors.count")
+    if len(set(names)) != len(names) or announced not in (None, len(names)):
+        raise HeaderError(f"the parts of {parts[0].name} do not belong together")
