@@ -1,0 +1,133 @@
+"""Why a step of the set-up failed, found in its last words, and what helps.
+
+Standard library only: this runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher.engine import compiler
+from launcher.errors import LauncherError, NotFound
+
+
+class NotOffered(LauncherError):
+    """The registry was reached, and does not have what was asked for."""
+
+
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|There is not enough space")
+_KILLED = re.compile(
+    r"Killed signal terminated program|fatal error: Killed|virtual memory exhausted"
+    r"|out of memory allocating|Cannot allocate memory|^\s*MemoryError\b"
+)
+_NO_COMPILER = re.compile(
+    r"No CMAKE_C(XX)?_COMPILER could be found|CMAKE_C(XX)?_COMPILER not set"
+    r"|C(XX)? compiler .* is not able to compile"
+)
+_NO_PIP = re.compile(r"No module named '?(pip|ensurepip)\b")
+_UNREACHABLE = re.compile(
+    r"after connection broken by|Failed to establish a new connection|Connection refused"
+    r"|Temporary failure in name resolution|Name or service not known|Network is unreachable"
+    r"|Read timed out|ReadTimeoutError|ConnectTimeoutError|CERTIFICATE_VERIFY_FAILED"
+    r"|ProxyError|Max retries exceeded|Connection to .* timed out|connection reset",
+    re.IGNORECASE,
+)
+_NOT_OFFERED = re.compile(r"No matching distribution found for (\S+)")
+_TELLING = re.compile(r"\s*(ERROR|error|CMake Error|fatal error)\b")
+
+
+def explained(
+    command: Sequence[str], status: int, lines: Sequence[str], log: Path
+) -> LauncherError:
+    """Why a program of the set-up failed, from its last words, and what helps."""
+    again = shlex.join(command)
+
+    def found(pattern: re.Pattern[str]) -> re.Match[str] | None:
+        return next((match for line in lines if (match := pattern.search(line))), None)
+
+    if found(_FULL):
+        return full(again)
+    if status == -9 or found(_KILLED):
+        return _no_memory(again)
+    if found(_NO_COMPILER):
+        return compiler.absent("C++")
+    if match := found(_NO_PIP):
+        return without(match[1], command[0])
+    if found(_UNREACHABLE):
+        return _unreachable(again)
+    if match := found(_NOT_OFFERED):
+        return NotOffered(
+            f"The package registry that pip uses does not offer {match[1]} for this Python",
+            hint="See which registry it is, or use another Python (PYTHON=/path/to/python3).",
+            commands=[f"{shlex.quote(command[0])} -m pip config list"],
+        )
+    return LauncherError(
+        f"The set-up could not go on: {_last_words(lines) or f'exit code {status}'}",
+        hint=f"All of its output is in {log}. This is the step that failed:",
+        commands=[again],
+    )
+
+
+def full(again: str = "") -> LauncherError:
+    """The error for a disk that is full."""
+    return LauncherError(
+        "There is no space left on the disk",
+        hint="Make room, or name a temporary folder on a larger disk (TMPDIR), and try again:",
+        commands=[f"TMPDIR=/path/with/room {again}" if again else "df -h ."],
+    )
+
+
+def of_system(error: OSError) -> LauncherError:
+    """What to tell when the system refuses something during the set-up."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return full()
+    return LauncherError(
+        f"The set-up could not go on: {error.strerror}: {error.filename}",
+        hint="Check that the folder can be written to, and run the same command again.",
+    )
+
+
+def without(module: str, python: str) -> LauncherError:
+    """The error for a Python that lacks `pip` or `ensurepip`."""
+    if module == "pip":
+        return LauncherError(
+            "pip is missing in this Python environment",
+            hint="Add it, then run the same command again:",
+            commands=[f"{shlex.quote(python)} -m ensurepip --upgrade"],
+        )
+    return LauncherError(
+        f"{python} cannot make environments, because its module {module} is missing",
+        hint="Install it, then run the same command again:",
+        commands=["sudo apt install python3-venv"],
+    )
+
+
+def _no_memory(again: str) -> LauncherError:
+    return LauncherError(
+        "The system ran out of memory while the engine was compiled",
+        hint="Compile one file at a time, which takes longer: set CMAKE_BUILD_PARALLEL_LEVEL=1.",
+        commands=[f"CMAKE_BUILD_PARALLEL_LEVEL=1 {again}"],
+    )
+
+
+def _unreachable(again: str) -> NotFound:
+    return NotFound(
+        "The package registry cannot be reached",
+        hint=(
+            "Go online, or tell pip of a proxy (PIP_PROXY) or a registry within reach "
+            "(PIP_INDEX_URL), and run the same command again. What is installed stays. "
+            "The step that failed:"
+        ),
+        commands=[again],
+    )
+
+
+def _last_words(lines: Sequence[str]) -> str:
+    """The last line that names an error, or else the last line."""
+    spoken = [line.strip() for line in lines if line.strip()]
+    telling = [line for line in spoken if _TELLING.match(line)]
+    return (telling or spoken or [""])[-1]

