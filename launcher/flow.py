@@ -9,23 +9,31 @@ four lengths of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from launcher.clearance import Cleared, Verdict
 from launcher.engine import fit, machine, support
-from launcher.errors import LauncherError, NotFound, Unsupported
-from launcher.licensing import acceptance, declaration, gate, policy, records, remedies
+from launcher.errors import ExitCode, LauncherError, NotFound, Unsupported
+from launcher.licensing import acceptance, declaration, gate, overlay, policy, records, remedies
 from launcher.licensing.decision import Decision
-from launcher.models import catalogue, refs, sources
-from launcher.models.bundle import Bundle
+from launcher.models import catalogue, digests, identification, refs, sources
+from launcher.models.bundle import Bundle, Part
 from launcher.models.catalogue import PROJECTOR
-from launcher.models.identity import identify
+from launcher.models.identity import Knowledge, identify
 from launcher.paths import Places
+from launcher.settings import Settings
 
 if TYPE_CHECKING:
     from launcher.engine.client import Engine, Worker
+
+LONG_READ = 512 << 20  # bytes; reading more takes long enough to be said
+
+
+def _silent(_: str) -> None:
+    """Says nothing: the default for whoever has no one to tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +41,26 @@ class Asker:
     """Who asks, as far as the command line and the environment say, and where the rest lies."""
 
     places: Places
+    settings: Settings
     stated: declaration.Stated
     variable: str | None = None
     """The value of `LAUNCHER_AS`."""
+    say: Callable[[str], None] = _silent
+    """Told one sentence when something takes long or goes on in spite of a fault."""
+
+    @property
+    def log(self) -> records.Log:
+        return records.Log(self.places.records, self.settings.records_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be loaded together."""
+
+    model: str
+    mmproj: Path | None = None
+    adapters: tuple[Path, ...] = ()
+    draft: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,25 +87,27 @@ class NotCleared(LauncherError):
         self.exit_code = judgement.decision.exit_code
 
 
+# --- Judge --------------------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
-def judged(model: str, asker: Asker) -> Iterator[Judgement]:
-    """Judges what MODEL stands for; its files stay open while the block runs."""
+def judged(request: Request, asker: Asker) -> Iterator[Judgement]:
+    """Judges what a request stands for; its files stay open while the block runs."""
     known = catalogue.load()
-    with sources.resolved(refs.parse(model), known) as bundle:
+    extra = sources.Extra(mmproj=request.mmproj, adapters=request.adapters, draft=request.draft)
+    with sources.resolved(refs.parse(request.model), known, extra) as bundle:
         yield judge(bundle, asker)
 
 
 def judge(bundle: Bundle, asker: Asker) -> Judgement:
     """The decision on a bundle for whoever asks, as things stand now."""
-    known = catalogue.load()
-    case = gate.Case(
-        policy=policy.load(),
-        bundle=bundle,
-        identities=identify(bundle, known),
-        declaration=declaration.load(asker.places, asker.stated, asker.variable),
-        acceptances=acceptance.load(asker.places),
-    )
+    known = knowledge(asker)
+    bundle = _with_remembered_digests(bundle, asker)
+    case = _case(bundle, known, asker)
     decision = gate.decide(case)
+    if decision.exit_code is ExitCode.UNIDENTIFIED and _could_settle(case, known):
+        case = _case(_with_digests(bundle, asker), known, asker)
+        decision = gate.decide(case)
     return Judgement(
         case=case,
         decision=decision,
@@ -89,15 +116,74 @@ def judge(bundle: Bundle, asker: Asker) -> Judgement:
     )
 
 
+def knowledge(asker: Asker) -> Knowledge:
+    """The catalogue, the published digests, and what people stated on this computer."""
+    return Knowledge(
+        catalogue=catalogue.load(),
+        files=catalogue.known_files(),
+        identifications=identification.load(
+            asker.places.identifications, asker.places.site_identifications
+        ),
+    )
+
+
+def _case(bundle: Bundle, known: Knowledge, asker: Asker) -> gate.Case:
+    rules = policy.load()
+    families = frozenset(known.catalogue.families)
+    return gate.Case(
+        policy=rules,
+        bundle=bundle,
+        identities=identify(bundle, known),
+        declaration=declaration.load(asker.places, asker.stated, asker.variable),
+        acceptances=acceptance.load(asker.places),
+        overlays=overlay.load(asker.places, rules, families),
+    )
+
+
+def _could_settle(case: gate.Case, known: Knowledge) -> bool:
+    return any(known.could_settle(identity) for identity in case.identities)
+
+
+def _with_remembered_digests(bundle: Bundle, asker: Asker) -> Bundle:
+    memory = asker.places.digests
+    return _with_sha256(
+        bundle, lambda part: digests.remembered(memory, part.file) if part.file else ""
+    )
+
+
+def _with_digests(bundle: Bundle, asker: Asker) -> Bundle:
+    """Reads whole files, once each; says so when it takes long."""
+
+    def digest(part: Part) -> str:
+        if part.file is None:
+            return ""
+        size = part.file.stamp.size
+        if size > LONG_READ and not digests.remembered(asker.places.digests, part.file):
+            asker.say(f"Reading {part.name} once ({fit.megabytes(size)}) to compare its digest.")
+        return digests.take(asker.places.digests, part.file)
+
+    return _with_sha256(bundle, digest)
+
+
+def _with_sha256(bundle: Bundle, find: Callable[[Part], str]) -> Bundle:
+    parts = tuple(
+        part if part.sha256 else replace(part, sha256=find(part)) for part in bundle.parts
+    )
+    return replace(bundle, parts=parts)
+
+
 def _is_supported(bundle: Bundle, decision: Decision) -> bool:
     """By the header where there is one, else by the architectures of the family."""
     known = support.load().architectures
     if bundle.main.header is not None:
         return bundle.main.header.architecture in known
     family = catalogue.load().families.get(decision.family)
-    if family is None:
+    if family is None or not family.shapes:
         return True
     return any(shape.architecture in known for shape in family.shapes)
+
+
+# --- Clear --------------------------------------------------------------------------------------
 
 
 def refuse(judgement: Judgement, asker: Asker) -> None:
@@ -105,7 +191,7 @@ def refuse(judgement: Judgement, asker: Asker) -> None:
     if judgement.decision.verdict is not Verdict.ALLOW:
         body = records.decided(judgement.decision, judgement.bundle)
         with contextlib.suppress(LauncherError):  # a full disk must not hide a refusal
-            records.append(asker.places.records, "decision", body)
+            records.append(asker.log, "decision", body)
         raise NotCleared(judgement)
     if not judgement.supported:
         raise _unsupported(judgement)
@@ -123,24 +209,19 @@ def clear(judgement: Judgement, wishes: fit.Wishes, asker: Asker) -> Cleared:
         raise _not_here(judgement)
     headers = [part.header for part in bundle.parts if part.header is not None]
     plan = fit.plan(headers, bundle.size, machine.measure(), wishes)
-    body = records.decided(decision, bundle)
-    record = records.append(asker.places.records, "decision", body)
+    record = _record(asker, "decision", records.decided(decision, bundle))
     return Cleared(bundle=bundle, decision=decision, plan=plan, record=record)
 
 
-def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
-    """Loads a cleared bundle and records which bytes were loaded."""
-    from launcher.engine.client import Engine
-
-    engine = Engine(cleared, worker)
-    body = {
-        "files": records.files(cleared.bundle),
-        "context": engine.loaded.context,
-        "sandbox": "none",
-        "decision": cleared.record,
-    }
-    records.append(asker.places.records, "load", body)
-    return engine
+def _record(asker: Asker, kind: str, body: dict[str, Any]) -> str:
+    """Writes a record; where it cannot, the setting says whether that ends the load."""
+    try:
+        return records.append(asker.log, kind, body)
+    except LauncherError as error:
+        if asker.settings.records_are_required:
+            raise
+        asker.say(f"Warning: {error.message}. It goes on since records are best-effort.")
+        return ""
 
 
 def _unsupported(judgement: Judgement) -> Unsupported:
@@ -149,20 +230,19 @@ def _unsupported(judgement: Judgement) -> Unsupported:
     if architecture == PROJECTOR:
         return Unsupported(
             f"{judgement.decision.title} is the image half of a model, not a model",
-            hint="Give the file of the model itself.",
+            hint="Give the file of the model itself, and this one with --mmproj.",
         )
     names = [architecture] if architecture else _architectures(judgement)
     others = [known.elsewhere[name] for name in names if name in known.elsewhere]
+    elsewhere = f"{others[0]}." if others else "A newer engine may know it."
     return Unsupported(
         f"The licence allows {judgement.decision.title} to you, but this engine cannot run it: "
         f"{known.engine} does not know the architecture {' or '.join(names)}",
-        hint=f"{others[0]}."
-        if others
-        else "Look for the model in another format or a newer engine.",
+        hint=elsewhere,
     )
 
 
-def _architectures(judgement: Judgement) -> list[str]:
+def _architectures(judgement: Judgement) -> Sequence[str]:
     family = catalogue.load().families[judgement.decision.family]
     return list(dict.fromkeys(shape.architecture for shape in family.shapes))
 
@@ -181,3 +261,21 @@ def _not_here(judgement: Judgement) -> NotFound:
         hint="Give its file by path:",
         commands=["launcher run PATH/TO/FILE.gguf"],
     )
+
+
+# --- Load ---------------------------------------------------------------------------------------
+
+
+def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
+    """Loads a cleared bundle and records which bytes were loaded."""
+    from launcher.engine.client import Engine
+
+    engine = Engine(cleared, worker)
+    body = {
+        "decision": cleared.record,
+        "files": records.files(cleared.bundle),
+        "context": engine.loaded.context,
+        "sandbox": "none",
+    }
+    _record(asker, "load", body)
+    return engine

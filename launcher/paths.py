@@ -41,8 +41,21 @@ class Places:
         return self.config / "acceptances.toml"
 
     @property
+    def identifications(self) -> Path:
+        return self.config / "identifications.toml"
+
+    @property
+    def site_identifications(self) -> Path:
+        return self.site / "identifications.toml"
+
+    @property
     def records(self) -> Path:
         return self.state / "records.jsonl"
+
+    @property
+    def digests(self) -> Path:
+        """What files were found to be; see `models.digests`."""
+        return self.state / "digests.json"
 
 
 def places(environment: Mapping[str, str] = os.environ) -> Places:

@@ -110,12 +110,13 @@ def _confirmed(found: Sequence[Country], text: str) -> Country | None:
     return found[0] if click.confirm(question, default=True, err=True) else None
 
 
-def keep_declaration(places: Places, made: Declaration) -> Declaration:
+def keep_declaration(asker: Asker, made: Declaration) -> Declaration:
     """Writes the user's declaration and records that it was made.
 
     Raises `PersonNeeded` when it contradicts the device's own, or when a broken file lies in
     its place: nothing is overwritten then.
     """
+    places = asker.places
     made = replace(made, declared_at=records.now())
     site = declaration.read(places.site_declaration, "site")
     if site is not None:
@@ -131,7 +132,7 @@ def keep_declaration(places: Places, made: Declaration) -> Declaration:
                 hint="Nothing was changed.",
             ) from error
     with suppress(LauncherError):
-        records.append(places.records, "declaration", {"declaration": records.declared(made)})
+        records.append(asker.log, "declaration", {"declaration": records.declared(made)})
     return made
 
 
@@ -146,18 +147,22 @@ def say_kept(places: Places, made: Declaration) -> None:
 # --- Acceptance ---------------------------------------------------------------------------
 
 
-def acceptance_screen(licences: Sequence[Licence], person: Person, *, changed: bool) -> str:
-    """One screen: the rules that bite, the duties, where the texts are."""
+def acceptance_screen(
+    licences: Sequence[Licence], person: Person, changed: Sequence[str] = ()
+) -> str:
+    """One screen: the rules that bite, the duties, where the texts are, what has changed."""
     return "\n".join(_acceptance_lines(licences, person, changed)) + "\n"
 
 
-def _acceptance_lines(licences: Sequence[Licence], person: Person, changed: bool) -> Iterator[str]:
+def _acceptance_lines(
+    licences: Sequence[Licence], person: Person, changed: Sequence[str]
+) -> Iterator[str]:
     for licence in licences:
         yield f"{licence.title} ({licence.licensor})"
-        if changed:
-            yield render.wrapped("Its texts have changed since they were accepted.", "  ")
         for document in licence.documents:
             yield f"  {document.title}: {document.url}"
+            if document.title in changed:
+                yield "    This text has changed since you accepted it."
         for rule in licence.rules:
             yield render.wrapped(f"- {rule.text}", "  ")
         if licence.duties:
@@ -176,25 +181,23 @@ def _limits(licence: Licence) -> Iterator[object]:
         yield from filter(None, (rule.when.monthly_active_users, rule.when.annual_revenue_usd))
 
 
-def ask_acceptance(places: Places, licences: Sequence[Licence], person: Person) -> bool:
+def ask_acceptance(asker: Asker, licences: Sequence[Licence], person: Person) -> bool:
     """Shows the screen, asks, and keeps the answer, also when it is no."""
-    given = acceptance.load(places)
-    changed = any(
-        given.of_older_text(licence, person) and given.answer(licence, person) is None
-        for licence in licences
-    )
-    click.echo(acceptance_screen(licences, person, changed=changed), err=True, nl=False)
+    given = acceptance.load(asker.places)
+    changed = [title for licence in licences for title in given.changed(licence, person)]
+    click.echo(acceptance_screen(licences, person, changed), err=True, nl=False)
     plural = "these licences" if len(licences) > 1 else "this licence"
     accepted = click.confirm(f"Do you accept {plural}?", default=False, err=True)
     for licence in licences:
-        keep_acceptance(places, licence, person, accepted=accepted, by="interactive")
+        keep_acceptance(asker, licence, person, accepted=accepted, by="interactive")
     return accepted
 
 
 def keep_acceptance(
-    places: Places, licence: Licence, person: Person, *, accepted: bool, by: str
+    asker: Asker, licence: Licence, person: Person, *, accepted: bool, by: str
 ) -> None:
     """Keeps one answer and records it."""
+    places = asker.places
     answer = acceptance.Acceptance(
         licence=licence.id,
         text_sha256=licence.text_sha256,
@@ -202,6 +205,7 @@ def keep_acceptance(
         accepted=accepted,
         at=records.now(),
         by=by,
+        texts={text.id: text.sha256[0] for text in licence.documents if text.sha256},
     )
     try:
         acceptance.add(places, answer)
@@ -211,7 +215,7 @@ def keep_acceptance(
         ) from error
     body = {"licence": licence.id, "text_sha256": licence.text_sha256, "as": str(person)}
     with suppress(LauncherError):
-        records.append(places.records, "acceptance", {**body, "accepted": accepted, "by": by})
+        records.append(asker.log, "acceptance", {**body, "accepted": accepted, "by": by})
 
 
 # --- Whatever else a licence turns on -------------------------------------------------------
@@ -233,7 +237,7 @@ def _ask_next(judgement: Judgement, asker: Asker) -> Asker | None:
     decision = judgement.decision
     code, _, about = decision.code.partition(":")
     if code == "declaration-missing":
-        made = keep_declaration(asker.places, ask_declaration(asker.places))
+        made = keep_declaration(asker, ask_declaration(asker.places))
         say_kept(asker.places, made)
         return asker
     declared = decision.declaration
@@ -242,7 +246,7 @@ def _ask_next(judgement: Judgement, asker: Asker) -> Asker | None:
     if code == "acceptance-needed":
         wanted = [r.licence for r in decision.reasons if r.code == "acceptance-needed"]
         licences = [policy.load().licences[id] for id in wanted]
-        accepted = ask_acceptance(asker.places, licences, declared.person)
+        accepted = ask_acceptance(asker, licences, declared.person)
         return asker if accepted else None
     if code == "commercial-use-undeclared":
         answer = click.confirm("Is the use commercial?", default=None, err=True)
@@ -259,7 +263,7 @@ def _ask_next(judgement: Judgement, asker: Asker) -> Asker | None:
 def _with(asker: Asker, before: Declaration, after: Declaration) -> Asker:
     """Keeps an answer where the declaration is kept; one made for this run stays with it."""
     if before.source == "user":
-        keep_declaration(asker.places, after)
+        keep_declaration(asker, after)
         return asker
     stated = replace(asker.stated, commercial=after.commercial, answers=after.answers)
     return replace(asker, stated=stated)

@@ -14,6 +14,7 @@ from launcher.cli import options, render
 
 @click.command("check", short_help="Say whether a model may be run, and why. Loads nothing.")
 @click.argument("model")
+@options.with_parts
 @options.declaring
 @options.as_json
 def command(model: str, as_json: bool, **values: Any) -> None:
@@ -25,7 +26,8 @@ def command(model: str, as_json: bool, **values: Any) -> None:
 
     Ends with 0 (allowed), 3 (refused), 4 (a person must act) or 5 (needs identification).
     """
-    with flow.judged(model, options.asker(values)) as judgement:
+    request = options.request(model, values)
+    with flow.judged(request, options.asker(values)) as judgement:
         if as_json:
             text = json.dumps(render.decision_json(judgement), indent=2, ensure_ascii=False) + "\n"
         else:

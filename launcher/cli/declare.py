@@ -11,6 +11,7 @@ import click
 
 from launcher.cli import asking, options, render
 from launcher.errors import LauncherError, PersonNeeded
+from launcher.flow import Asker
 from launcher.licensing import declaration, records
 from launcher.licensing.declaration import Declaration, Stated
 from launcher.paths import Places
@@ -31,10 +32,10 @@ def command(show: bool, withdraw: bool, as_json: bool, **values: Any) -> None:
     """
     asker = options.asker(values)
     if withdraw:
-        _withdraw(asker.places)
+        _withdraw(asker)
         return
     if not show:
-        _make(asker.places, asker.stated)
+        _make(asker)
     in_force = declaration.load(asker.places, Stated(), asker.variable)
     if in_force is None and show:
         raise _nothing_declared(asker.places)
@@ -44,7 +45,8 @@ def command(show: bool, withdraw: bool, as_json: bool, **values: Any) -> None:
         click.echo(render.declaration_line(in_force))
 
 
-def _make(places: Places, stated: Stated) -> None:
+def _make(asker: Asker) -> None:
+    places, stated = asker.places, asker.stated
     kept = declaration.read(places.declaration, "user")
     if stated.who is not None:
         person, domicile = stated.who
@@ -65,10 +67,11 @@ def _make(places: Places, stated: Stated) -> None:
     made = declaration.stated_over(made, stated)
     if made.declared_by != "interactive":
         made = replace(made, declared_by="option", text_shown=asking.text_shown())
-    asking.say_kept(places, asking.keep_declaration(places, made))
+    asking.say_kept(places, asking.keep_declaration(asker, made))
 
 
-def _withdraw(places: Places) -> None:
+def _withdraw(asker: Asker) -> None:
+    places = asker.places
     if not places.declaration.exists():
         raise _nothing_declared(places)
     try:
@@ -76,7 +79,7 @@ def _withdraw(places: Places) -> None:
     except OSError as error:
         raise LauncherError(f"{places.declaration} cannot be removed: {error.strerror}") from error
     with suppress(LauncherError):
-        records.append(places.records, "declaration", {"declaration": None})
+        records.append(asker.log, "declaration", {"declaration": None})
     click.echo(f"Removed {places.declaration}.", err=True)
 
 

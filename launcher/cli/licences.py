@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
+from launcher import flow
 from launcher.cli import asking, options, render
-from launcher.errors import NotFound, PersonNeeded
+from launcher.errors import LauncherError, NotFound, PersonNeeded
+from launcher.files import write_atomically
 from launcher.flow import Asker
-from launcher.licensing import acceptance, declaration, policy
+from launcher.licensing import acceptance, declaration, duties, overlay, policy
 from launcher.licensing.acceptance import Acceptances
 from launcher.licensing.declaration import Person
 from launcher.licensing.policy import Conditions, Licence
+from launcher.models import catalogue, sources
 
 
 @click.group("licences", short_help="List, show and accept licences.")
@@ -80,14 +84,65 @@ def accept(licence: str, reject: bool, **values: Any) -> None:
             commands=[f"launcher licences accept {found.id} --as individual:COUNTRY"],
         )
     if reject:
-        asking.keep_acceptance(asker.places, found, person, accepted=False, by="option")
+        asking.keep_acceptance(asker, found, person, accepted=False, by="option")
         accepted = False
     elif asking.on_terminal():
-        accepted = asking.ask_acceptance(asker.places, [found], person)
+        accepted = asking.ask_acceptance(asker, [found], person)
     else:
-        asking.keep_acceptance(asker.places, found, person, accepted=True, by="option")
+        asking.keep_acceptance(asker, found, person, accepted=True, by="option")
         accepted = True
     click.echo(f"{'Accepted' if accepted else 'Not accepted'}: {found.title}.", err=True)
+
+
+@command.command("duties")
+@click.argument("model")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write the texts, the notice and the words to show into.",
+)
+@options.declaring
+def duties_(model: str, output: Path | None, **values: Any) -> None:
+    """Show what to do when you pass a model or a device with it on, and write what goes with it.
+
+    \b
+    launcher licences duties llama3.2:1b -o supplement/
+    """
+    asker = options.asker(values)
+    with flow.judged(flow.Request(model=model), asker) as judgement:
+        known = policy.load().licences
+        bound = [known[id] for id in judgement.decision.licences]
+        found = duties.supplement(bound, sources.folders_near(judgement.bundle))
+    for licence in bound:
+        click.echo(f"{licence.title}:")
+        for duty in licence.duties:
+            click.echo(render.wrapped(f"- {duty.text}", "  "))
+    if output is not None:
+        _write(output, found)
+    for document in found.missing:
+        click.echo(f"Not at hand, get it from: {document.url} ({document.title})", err=True)
+
+
+def _write(output: Path, found: duties.Supplement) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, data in found.files.items():
+            write_atomically(output / name, data, 0o644)
+            click.echo(f"Wrote {output / name}", err=True)
+    except OSError as error:
+        raise LauncherError(f"{output} could not be written: {error.strerror or error}") from error
+
+
+@command.command("check-policy")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_policy(file: Path) -> None:
+    """Check a policy of your own, which may only tighten; all faults are named at once."""
+    families = frozenset(catalogue.load().families)
+    found = overlay.read(file, policy.load(), families)
+    if found is None:
+        raise NotFound(f"There is no file {file}")
+    click.echo(f"{file}: valid. “{found.title}” only tightens.", err=True)
 
 
 def find(text: str) -> Licence:

@@ -45,7 +45,7 @@ def command(everything: bool, as_json: bool, **values: Any) -> None:
 def _entry(name: str, asker: Asker) -> dict[str, Any]:
     """One line of the list; a file that cannot be read is listed too, with what is wrong."""
     try:
-        with flow.judged(name, asker) as judgement:
+        with flow.judged(flow.Request(model=name), asker) as judgement:
             headers = [part.header for part in judgement.bundle.parts if part.header]
             return {
                 "name": name,

@@ -25,6 +25,8 @@ COMMANDS = {
     "list": ("list", "List the models on this disk."),
     "declare": ("declare", "Say who uses the models, and where."),
     "licences": ("licences", "List, show and accept licences."),
+    "identify": ("identify", "Record what exactly a file is, and why you know."),
+    "records": ("records", "Show and check what was declared, decided and loaded."),
     "explain": ("explain", "Explain a reason by its code."),
     "doctor": ("doctor", "Check whether this machine is able, and mend the engine."),
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from launcher.flow import Asker
+from launcher import settings
+from launcher.flow import Asker, Request
 from launcher.licensing.declaration import VARIABLE, Role, Stated, check_answer, who
 from launcher.licensing.regions import Country, country
 from launcher.paths import places
@@ -65,6 +67,7 @@ class _Answer(click.ParamType[tuple[str, str]]):
         return key, word
 
 
+_PATH = click.Path(path_type=Path)
 WHO = _Who()
 YES_NO = _YesNo()
 
@@ -125,4 +128,35 @@ def stated(values: dict[str, Any]) -> Stated:
 
 def asker(values: dict[str, Any]) -> Asker:
     """Who asks, from the options and the environment; takes the options out of `values`."""
-    return Asker(places=places(), stated=stated(values), variable=os.environ.get(VARIABLE))
+    folders = places()
+    return Asker(
+        places=folders,
+        settings=settings.load(folders),
+        stated=stated(values),
+        variable=os.environ.get(VARIABLE),
+        say=lambda sentence: click.echo(sentence, err=True),
+    )
+
+
+_PARTS_OPTIONS = (
+    click.option("--mmproj", type=_PATH, help="The file of the model's image or audio half."),
+    click.option("--lora", "adapters", type=_PATH, multiple=True, help="An adapter's file."),
+    click.option("--draft", type=_PATH, help="The file of a small model that drafts answers."),
+)
+
+
+def with_parts(function: F) -> F:
+    """Adds the options that name files to be loaded beside the model."""
+    for option in reversed(_PARTS_OPTIONS):
+        function = option(function)
+    return function
+
+
+def request(model: str, values: dict[str, Any]) -> Request:
+    """What is to be loaded together; takes the options of `with_parts` out of `values`."""
+    return Request(
+        model=model,
+        mmproj=values.pop("mmproj"),
+        adapters=tuple(values.pop("adapters")),
+        draft=values.pop("draft"),
+    )

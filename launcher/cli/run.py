@@ -15,7 +15,7 @@ from launcher import flow
 from launcher.cli import asking, options, render
 from launcher.engine.fit import Wishes
 from launcher.errors import ExitCode
-from launcher.flow import Asker
+from launcher.flow import Asker, Request
 
 if TYPE_CHECKING:
     from launcher.engine.client import Done, Engine
@@ -46,6 +46,7 @@ class Style:
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads to compute with.")
 @click.option("-s", "--system", help="What the model is told before the conversation.")
 @click.option("--set-up", is_flag=True, help="Build the engine first where it is missing.")
+@options.with_parts
 @options.declaring
 def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     """Chat with a model, or get one answer for PROMPT or what is piped in.
@@ -57,11 +58,11 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
 
     MODEL is a name (llama3.2:1b), a repository of the hub (owner/name:Q4_K_M) or a path.
     """
-    asker = options.asker(values)
+    request, asker = options.request(model, values), options.asker(values)
     set_up = values.pop("set_up")
     wishes = Wishes(context=values.pop("ctx_size"), threads=values.pop("threads"))
     style = _style(values)
-    with _opened(model, asker, wishes, set_up=set_up) as engine:
+    with _opened(request, asker, wishes, set_up=set_up) as engine:
         text = _prompt(prompt)
         if text is None:
             _chat(engine, style, model)
@@ -82,11 +83,11 @@ def _style(values: dict[str, Any]) -> Style:
 
 
 @contextlib.contextmanager
-def _opened(model: str, asker: Asker, wishes: Wishes, *, set_up: bool) -> Iterator[Engine]:
+def _opened(request: Request, asker: Asker, wishes: Wishes, *, set_up: bool) -> Iterator[Engine]:
     """The whole way: judged, asked about, cleared, loaded."""
     if set_up:
-        _set_up(model, asker)
-    with flow.judged(model, asker) as judgement:
+        _set_up(request, asker)
+    with flow.judged(request, asker) as judgement:
         judgement = asking.settle(judgement, asker)
         cleared = flow.clear(judgement, wishes, asker)
         from launcher.engine.client import Worker
@@ -95,13 +96,13 @@ def _opened(model: str, asker: Asker, wishes: Wishes, *, set_up: bool) -> Iterat
             yield engine
 
 
-def _set_up(model: str, asker: Asker) -> None:
+def _set_up(request: Request, asker: Asker) -> None:
     """Builds what is missing, once the gate has said that it is worth the wait."""
     from launcher.engine import build
 
     if build.is_ready():
         return
-    with flow.judged(model, asker) as judgement:
+    with flow.judged(request, asker) as judgement:
         flow.refuse(asking.settle(judgement, asker), asker)
     build.ensure()
 

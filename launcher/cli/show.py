@@ -21,6 +21,7 @@ from launcher.models.gguf import Header
 @click.command("show", short_help="Show what a model is: identity, licence, duties, size.")
 @click.argument("model")
 @click.option("-c", "--ctx-size", type=click.IntRange(min=1), help="Context, in tokens.")
+@options.with_parts
 @options.declaring
 @options.as_json
 def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> None:
@@ -30,7 +31,8 @@ def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> N
     launcher show smollm2:135m
     launcher show ./model.gguf --json
     """
-    with flow.judged(model, options.asker(values)) as judgement:
+    request = options.request(model, values)
+    with flow.judged(request, options.asker(values)) as judgement:
         body = _body(judgement, ctx_size)
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))

@@ -6,8 +6,8 @@ text, or acting as a company, asks anew. A refusal is kept too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher.errors import PersonNeeded
@@ -31,6 +31,8 @@ class Acceptance:
     at: str
     by: str
     """`interactive`, `option` or `provisioned`."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Document's id -> SHA-256 of the text that was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,16 @@ class Acceptances:
                 return given.accepted
         return None
 
-    def of_older_text(self, licence: Licence, person: Person) -> bool:
-        """Whether another text of the same licence was accepted before."""
-        return any(
-            given.licence == licence.id and given.person == person and given.accepted
-            for given in self.given
-        )
+    def changed(self, licence: Licence, person: Person) -> tuple[str, ...]:
+        """The titles of the texts that are not those which this person accepted last."""
+        for given in reversed(self.given):
+            if given.licence == licence.id and given.person == person and given.accepted:
+                return tuple(
+                    document.title
+                    for document in licence.documents
+                    if document.sha256 and given.texts.get(document.id) != document.sha256[0]
+                )
+        return ()
 
 
 def load(folders: Places) -> Acceptances:
@@ -79,6 +85,7 @@ def _table(acceptance: Acceptance) -> dict[str, object]:
         "accepted": acceptance.accepted,
         "at": acceptance.at,
         "by": acceptance.by,
+        "texts": dict(acceptance.texts),
     }
 
 
@@ -101,6 +108,7 @@ def from_toml(data: bytes, file: str) -> Iterable[Acceptance]:
     top.number("schema")
     found = []
     for table in top.tables("acceptance"):
+        texts = table.table("texts")
         found.append(
             Acceptance(
                 licence=table.text("licence"),
@@ -109,6 +117,7 @@ def from_toml(data: bytes, file: str) -> Iterable[Acceptance]:
                 accepted=table.flag("accepted"),
                 at=table.text("at", ""),
                 by=table.text("by", ""),
+                texts={id: texts.text(id) for id in texts.rest()},
             )
         )
         table.finish()

@@ -78,6 +78,8 @@ class GateReason:
     exit_code: ExitCode
     text: str
     more: str
+    region: str
+    """The region it is about, where it is about one."""
 
 
 @cache
@@ -94,6 +96,7 @@ def gate_reasons() -> Mapping[str, GateReason]:
             exit_code=ExitCode(table.number("exit")),
             text=table.text("text"),
             more=table.text("more").strip(),
+            region=table.text("region", ""),
         )
         table.finish()
     faults.refuse(LauncherError)

@@ -300,6 +300,7 @@ def _answers(table: Table) -> dict[str, str]:
 ANSWERS = {
     "territory-arguable": ("inside", "outside"),
     "rule-unverified": ("applies", "does-not-apply"),
+    "hub-excludes-region": ("applies", "does-not-apply"),
 }
 
 

@@ -16,10 +16,11 @@ from launcher.clearance import Verdict
 from launcher.errors import ExitCode
 from launcher.licensing.acceptance import Acceptances
 from launcher.licensing.conditions import Truth, applies, gate_reason
-from launcher.licensing.decision import BoundDuty, Decision, Reason
+from launcher.licensing.decision import BoundDuty, Decision, Reason, gate_reasons
 from launcher.licensing.declaration import Declaration
+from launcher.licensing.overlay import Overlay
 from launcher.licensing.policy import Effect, Licence, Policy, Rule
-from launcher.models.bundle import Bundle
+from launcher.models.bundle import Bundle, Role
 from launcher.models.identity import Candidate, Identity, Kind, modalities
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Case:
     identities: tuple[Identity, ...]
     declaration: Declaration | None
     acceptances: Acceptances
+    overlays: tuple[Overlay, ...] = ()
 
 
 def decide(case: Case) -> Decision:
@@ -139,6 +141,8 @@ class _PartCase:
         if declaration is None:
             yield gate_reason("declaration-missing")
             return
+        yield from self._own_policies()
+        yield from self._shut_out_by_hub(declaration)
         shut_out = list(self._shut_out(declaration))
         yield from shut_out
         if any(reason.exit_code is ExitCode.UNIDENTIFIED for reason in shut_out):
@@ -154,9 +158,17 @@ class _PartCase:
         for spelling in self.spellings:
             if self.case.policy.find(spelling) is None:
                 yield gate_reason("unknown-licence", spelling=spelling)
-        from_catalogue = any(claim.kind is Kind.CATALOGUE for claim in self.identity.evidence)
-        if not self.structural and not self.spellings and not from_catalogue:
+        if not self.structural and not self.spellings and not self._is_named():
             yield gate_reason("unknown-model")
+
+    def _is_named(self) -> bool:
+        """Whether a name is enough: in our own catalogue, or for a part beside a model.
+
+        A projector or an adapter has no shape of its own to be known by.
+        """
+        if self.identity.role is not Role.WEIGHTS:
+            return bool(self.added)
+        return any(claim.kind is Kind.CATALOGUE for claim in self.identity.evidence)
 
     def _shut_out(self, declaration: Declaration) -> Iterator[Reason]:
         """Rules on domicile and place of use, over every family that the part can be."""
@@ -178,6 +190,33 @@ class _PartCase:
             yield from _refusing(found[candidate.family.id])
         for reasons in found.values():
             yield from (reason for reason in reasons if reason.effect is not Verdict.REFUSE)
+
+    def _own_policies(self) -> Iterator[Reason]:
+        """What a user's or a site's own policy has against anything that binds here."""
+        for overlay in self.case.overlays:
+            for licence in self.licences:
+                yield from overlay.against(licence)
+            for candidate in self.identity.candidates:
+                yield from overlay.against_family(candidate.family.id, candidate.family.title)
+
+    def _shut_out_by_hub(self, declaration: Declaration) -> Iterator[Reason]:
+        """A repository's own gate against a region; not a clause, so a person settles it."""
+        region = self.case.policy.regions[gate_reasons()["hub-excludes-region"].region]
+        inside = region.clear | set(region.arguable)
+        if not inside & {*declaration.domicile, *declaration.place_of_use}:
+            return
+        for repository in self.identity.eu_flags:
+            reason = gate_reason(
+                "hub-excludes-region",
+                about=repository,
+                repository=repository,
+                region=region.title,
+            )
+            answer = declaration.answers.get(reason.code)
+            if answer == "applies":
+                yield gate_reason("hub-excludes-you", about=repository, repository=repository)
+            elif answer != "does-not-apply":
+                yield reason
 
     def _territorial(self, declaration: Declaration, candidate: Candidate) -> Iterator[Reason]:
         licence = self._licence(candidate)

@@ -96,6 +96,10 @@ class Duty:
     document: str
     clause: str
     quote: str
+    notice: str
+    """The exact line that a file called "Notice" has to hold; empty where none is asked for."""
+    display: str
+    """The exact words to show where users see them; empty where none are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +285,8 @@ def _duty(table: Table, documents: list[str]) -> Duty:
         document=table.choice("document", documents),
         clause=table.text("clause"),
         quote=table.text("quote", ""),
+        notice=table.text("notice", ""),
+        display=table.text("display", ""),
     )
     table.finish()
     return duty

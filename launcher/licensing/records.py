@@ -1,75 +1,193 @@
-"""What was decided and what was loaded, one line each, never rewritten.
+"""What was declared, decided and loaded: one line each, never rewritten.
 
-Every line holds the digest of the line before it, so that a line that was lost or changed
-by accident shows. The owner of the file can always write all of it anew: a chain without an
-outside anchor proves no more than that.
+Every line holds the digest of the line before it, so a line that was lost, changed or put in
+by accident shows. Whoever owns the files can always write all of them anew: a chain without
+an anchor outside proves no more than that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import LauncherError
+from launcher.errors import IntegrityError, LauncherError
 from launcher.files import append_durably, locked
 from launcher.licensing.decision import Decision
 from launcher.licensing.declaration import Declaration
 from launcher.models.bundle import Bundle
 
 SCHEMA = 1
-TAIL = 1 << 20  # bytes; no line is longer
+MAX_LINE = 1 << 20  # bytes
+NAME = re.compile(r"records-(\d{6})\.jsonl")
 
 
-def append(path: Path, kind: str, body: dict[str, Any]) -> str:
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where the records lie, and when they go on in a new file."""
+
+    path: Path
+    """Of the newest file; older ones beside it are called `records-000001.jsonl` and so on."""
+    size: int
+    """Bytes after which a new file is begun."""
+
+
+def append(log: Log, kind: str, body: dict[str, Any]) -> str:
     """Adds a record and returns its digest. Raises `LauncherError` when it cannot be written."""
     try:
-        with locked(path):
-            return _append(path, kind, body)
+        with locked(log.path):
+            _set_torn_tail_aside(log.path)
+            line = _next_line(log, kind, body)
+            _rotate(log, len(line))
+            append_durably(log.path, line + b"\n")
     except OSError as error:
         raise LauncherError(
-            f"The record of this decision could not be written to {path}: "
-            f"{error.strerror or error}",
-            hint="Nothing was loaded. Make room, or make the folder writable.",
+            f"The record could not be written to {log.path}: {error.strerror or error}",
+            hint="Nothing was loaded. Make room, make the folder writable, or set "
+            'records = "best-effort" in the settings.',
         ) from error
+    return digest(line)
 
 
-def _append(path: Path, kind: str, body: dict[str, Any]) -> str:
-    last = _last_line(path)
+def _next_line(log: Log, kind: str, body: dict[str, Any]) -> bytes:
+    last = _last_line(log)
     record = {
         "schema": SCHEMA,
-        "number": json.loads(last)["number"] + 1 if last else 0,
-        "previous": hashlib.sha256(last).hexdigest() if last else "",
+        "number": _number(last) + 1 if last else 0,
+        "previous": digest(last) if last else "",
         "at": now(),
         "kind": kind,
         **body,
     }
     line = canonical(record)
-    append_durably(path, line + b"\n")
-    return hashlib.sha256(line).hexdigest()
+    if len(line) > MAX_LINE:
+        raise OSError(f"a record of {len(line)} bytes is too long")
+    return line
 
 
-def _last_line(path: Path) -> bytes:
+def _number(line: bytes) -> int:
     try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, 2)
-            stream.seek(max(0, size - TAIL))
-            lines = stream.read().splitlines()
+        return int(json.loads(line)["number"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OSError("the last record is damaged (see: launcher records verify)") from error
+
+
+def _last_line(log: Log) -> bytes:
+    for path in (log.path, *reversed(older(log))):
+        if path.exists() and path.stat().st_size:
+            with path.open("rb") as stream:
+                stream.seek(-min(path.stat().st_size, MAX_LINE + 1), os.SEEK_END)
+                return stream.read().splitlines()[-1]
+    return b""
+
+
+def _set_torn_tail_aside(path: Path) -> None:
+    """A line without its end was cut by a power failure: it is kept beside, and said by verify."""
+    try:
+        size = path.stat().st_size
     except FileNotFoundError:
-        return b""
-    return lines[-1] if lines else b""
+        return
+    with path.open("r+b") as stream:
+        stream.seek(-min(size, MAX_LINE + 1), os.SEEK_END)
+        tail = stream.read()
+        end = tail.rfind(b"\n") + 1
+        if end == len(tail):
+            return
+        append_durably(path.with_suffix(".torn"), tail[end:] + b"\n")
+        stream.truncate(size - len(tail) + end)
+        os.fsync(stream.fileno())
+
+
+def _rotate(log: Log, coming: int) -> None:
+    """Begins a new file; the first line of it goes on with the chain of the last."""
+    if log.path.exists() and log.path.stat().st_size + coming > log.size:
+        number = len(older(log)) + 1
+        log.path.rename(log.path.with_name(f"records-{number:06}.jsonl"))
+
+
+def older(log: Log) -> list[Path]:
+    """The files that are full, oldest first."""
+    if not log.path.parent.is_dir():
+        return []
+    return sorted(path for path in log.path.parent.iterdir() if NAME.fullmatch(path.name))
+
+
+def lines(log: Log) -> Iterator[tuple[Path, int, bytes]]:
+    """Every line with its file and number in it, oldest first."""
+    for path in (*older(log), log.path):
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        for index, line in enumerate(data.splitlines(), start=1):
+            yield path, index, line
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A whole chain."""
+
+    count: int
+    head: str
+    """The digest of the last line: the anchor to keep somewhere else."""
+    torn: bool
+    """Whether a line that a power failure cut lies beside the records."""
+
+
+def verify(log: Log) -> Verified:
+    """Walks the whole chain. Raises `IntegrityError` at the first line that does not fit."""
+    previous, count = "", 0
+    for path, index, line in lines(log):
+        where = f"{path}, line {index}"
+        record = _parsed(line, where)
+        if record.get("previous") != previous:
+            raise IntegrityError(
+                f"{where}: this record does not follow the one before it",
+                hint="A line was changed, lost or put in.",
+            )
+        if record.get("number") != count or canonical(record) != line:
+            raise IntegrityError(f"{where}: this record is not as it was written")
+        previous, count = digest(line), count + 1
+    return Verified(count, previous, log.path.with_suffix(".torn").exists())
+
+
+def _parsed(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise IntegrityError(f"{where}: this is not a record") from error
+    if not isinstance(record, dict):
+        raise IntegrityError(f"{where}: this is not a record")
+    return record
+
+
+def read(log: Log) -> list[dict[str, Any]]:
+    """Every record, oldest first. Raises `IntegrityError` for a line that is none."""
+    return [_parsed(line, f"{path}, line {index}") for path, index, line in lines(log)]
 
 
 def canonical(value: dict[str, Any]) -> bytes:
     """JSON with one form only: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def digest(line: bytes) -> str:
+    """What the next record holds of this one."""
+    return hashlib.sha256(line).hexdigest()
 
 
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# --- Bodies -----------------------------------------------------------------------------------
 
 
 def decided(decision: Decision, bundle: Bundle) -> dict[str, Any]:

@@ -10,31 +10,30 @@ from launcher.errors import ExitCode
 from launcher.licensing.decision import Decision, Reason
 from launcher.licensing.declaration import Declaration
 from launcher.licensing.gate import Case, decide
-from launcher.models.catalogue import Catalogue
-from launcher.models.identity import identify
+from launcher.models.identity import Knowledge, identify
 from launcher.models.refs import CatalogueRef
 from launcher.models.sources import absent
 
 WANTED = 2  # models that may run instead
 
 
-def remedies(case: Case, decision: Decision, catalogue: Catalogue) -> tuple[str, ...]:
+def remedies(case: Case, decision: Decision, known: Knowledge) -> tuple[str, ...]:
     """The commands that lead on from here; none after `allow`."""
     if decision.verdict is Verdict.ALLOW:
         return ()
     if decision.verdict is Verdict.REFUSE:
-        return tuple(f"launcher run {name}" for name in alternatives(case, catalogue))
+        return tuple(f"launcher run {name}" for name in alternatives(case, known))
     found = (command for reason in decision.reasons for command in _for(reason, decision))
     return tuple(dict.fromkeys(found))
 
 
-def alternatives(case: Case, catalogue: Catalogue) -> list[str]:
+def alternatives(case: Case, known: Knowledge) -> list[str]:
     """Models that whoever declared so may run: none of them refused, none unidentified."""
     allowed = []
-    for name in catalogue.alternatives:
-        model = catalogue.models[name]
+    for name in known.catalogue.alternatives:
+        model = known.catalogue.models[name]
         bundle = absent(CatalogueRef(name), model)
-        other = replace(case, bundle=bundle, identities=identify(bundle, catalogue))
+        other = replace(case, bundle=bundle, identities=identify(bundle, known))
         if decide(other).exit_code in (ExitCode.DONE, ExitCode.PERSON_NEEDED):
             allowed.append(name)
         if len(allowed) == WANTED:
@@ -54,7 +53,7 @@ def _for(reason: Reason, decision: Decision) -> Iterator[str]:
     elif code == "territory-arguable":
         yield f"launcher declare --answer {reason.code}=outside"
         yield f"launcher declare --answer {reason.code}=inside"
-    elif code == "rule-unverified":
+    elif code in ("rule-unverified", "hub-excludes-region"):
         yield f"launcher declare --answer {reason.code}=does-not-apply"
         yield f"launcher declare --answer {reason.code}=applies"
     elif code == "end-user-incomplete":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from launcher.errors import HeaderError, IntegrityError, NotFound
 from launcher.models import gguf, gguf_rules
+from launcher.models.card import Chain
 from launcher.models.refs import Ref
 
 
@@ -57,8 +58,20 @@ class PinnedFile:
     stamp: Stamp
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes of the file; fewer than asked for at its end."""
-        return os.pread(self.descriptor, size, offset)
+        """Bytes of the file; fewer than asked for at its end.
+
+        Raises `IntegrityError` when the disk cannot read them.
+        """
+        pieces = []
+        try:
+            # A network file system may give less than it was asked for, and more later.
+            while size and (piece := os.pread(self.descriptor, size, offset)):
+                pieces.append(piece)
+                offset += len(piece)
+                size -= len(piece)
+        except OSError as error:
+            raise IntegrityError(f"{self.path} cannot be read: {error.strerror}") from error
+        return b"".join(pieces)
 
     def refuse_change(self) -> None:
         """Raises `IntegrityError` when the file was written to since it was opened."""
@@ -80,7 +93,11 @@ class Part:
     """None while the file is not here."""
     file: PinnedFile | None = None
     sha256: str = ""
-    """Where it is known without reading the whole file."""
+    """Where it is known without reading the whole file, or was taken."""
+    fingerprint: str = ""
+    """Of its norm tensors; see `fingerprint`."""
+    chain: Chain | None = None
+    """The cards of the repository it comes from, at a pinned commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +127,12 @@ class Bundle:
     @property
     def fingerprint(self) -> str:
         """Tells this bundle from any other, and from itself after a change."""
-        text = "\n".join(
-            f"{part.role} {part.name} {part.sha256} {part.file.stamp if part.file else '-'}"
+        parts = [
+            (part.role.value, part.name, part.sha256, part.file and part.file.stamp)
             for part in self.parts
-        )
-        return hashlib.sha256(f"{self.ref}\n{self.model}\n{text}".encode()).hexdigest()
+        ]
+        # Escaped: names may hold anything, line ends and broken UTF-8 too.
+        return hashlib.sha256(ascii((self.ref, self.model, parts)).encode()).hexdigest()
 
 
 @contextlib.contextmanager
@@ -147,7 +165,7 @@ def read_header(file: PinnedFile) -> gguf.Header:
     except HeaderError as error:
         raise HeaderError(
             f"{file.path} cannot be loaded: {error.message}",
-            hint="Nothing was loaded. Get the file again from where it came from.",
+            hint=error.hint or "Nothing was loaded. Get the file again from where it came from.",
         ) from error
     return header
 

@@ -72,6 +72,8 @@ class Family:
     """Of the original releases, on the hub."""
     projectors: tuple[str, ...]
     """The projector types of its image or audio half."""
+    fingerprints: tuple[str, ...]
+    """Of the norm tensors of its checkpoints; see `fingerprint`."""
     sources: tuple[str, ...]
 
 
@@ -206,6 +208,42 @@ def says(name: str, phrase: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFile:
+    """A published file, known by its digest."""
+
+    sha256: str
+    family: str
+    repository: str
+    file: str
+    licence_stated: str
+    """As whoever published the list wrote it; some are wrong."""
+
+
+@cache
+def known_files() -> Mapping[str, KnownFile]:
+    """The shipped list of published files by digest."""
+    faults = Faults("configs/files.toml")
+    top = parse(shipped("files.toml"), faults)
+    found = [_known_file(table) for table in top.tables("file")]
+    top.finish()
+    faults.refuse(LauncherError)
+    return {file.sha256: file for file in found}
+
+
+def _known_file(table: Table) -> KnownFile:
+    file = KnownFile(
+        sha256=table.text("sha256"),
+        family=table.text("family"),
+        repository=table.text("repository"),
+        file=table.text("file"),
+        licence_stated=table.text("licence_stated", ""),
+    )
+    table.text("source", "")
+    table.finish()
+    return file
+
+
 @cache
 def load() -> Catalogue:
     """The shipped catalogue. Raises `LauncherError` with every fault in it."""
@@ -244,6 +282,7 @@ def _family(table: Table) -> Family:
         names=table.texts("names", []),
         repositories=table.texts("repositories", []),
         projectors=table.texts("projectors", []),
+        fingerprints=table.texts("fingerprints", []),
         sources=table.texts("sources"),
     )
     table.finish()

@@ -2,28 +2,34 @@
 
 Structure gives the set of families that the file could be. Statements (names, `base_model`,
 the card) may add families to the set and say which one is meant; they never take one out,
-so stripping or faking them cannot make the outcome more permissive.
+so stripping or faking them cannot make the outcome more permissive. Only three things settle
+what a file is: a published digest, a pinned commit whose chain of cards leads to a known
+release, and a person's recorded statement on exactly these bytes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from launcher.models.bundle import Bundle, Part, Role
+from launcher.models.card import flagged
 from launcher.models.catalogue import (
     PROJECTOR,
     PROJECTOR_KEYS,
     Catalogue,
     Family,
+    KnownFile,
     Release,
     fits,
     plain,
     says,
 )
-from launcher.models.gguf import Header
+from launcher.models.gguf import TOKENS, Header, Summary
+from launcher.models.identification import Identification
+from launcher.models.refs import HubRef
 
 
 class Kind(StrEnum):
@@ -32,6 +38,9 @@ class Kind(StrEnum):
     STRUCTURE = "structure"
     STATEMENT = "statement"
     CATALOGUE = "catalogue"
+    DIGEST = "digest"
+    COMMIT = "commit"
+    IDENTIFICATION = "identification"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Claim:
     """One thing that was seen, and where."""
 
     source: str
-    """Such as `gguf:general.architecture`, `file name`, `catalogue`."""
+    """Such as `gguf:general.architecture`, `card:owner/name`, `file name`."""
     value: str
     kind: Kind
 
@@ -50,7 +59,7 @@ class Candidate:
 
     family: Family
     structural: bool
-    """The structure allows it."""
+    """The structure allows it, or it is settled that the part is this."""
     support: int
     """How strongly statements speak for it; 0 when none does."""
 
@@ -78,17 +87,33 @@ class Identity:
     candidates: tuple[Candidate, ...]
     licences: tuple[StatedLicence, ...]
     evidence: tuple[Claim, ...]
+    settled: Claim | None = None
+    """What settles it; None while the structure is all there is."""
+    eu_flags: tuple[str, ...] = ()
+    """Repositories whose gate shuts out the European Union."""
     title: str = ""
     """Of the family with its size, where the shape tells: `Llama 3.2 1B`."""
 
-    @property
-    def structure_is_known(self) -> bool:
-        """Whether the structure alone fits a family."""
-        return any(candidate.structural for candidate in self.candidates)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What is known beyond the files themselves."""
+
+    catalogue: Catalogue
+    files: Mapping[str, KnownFile]
+    """Published files by digest."""
+    identifications: Mapping[str, Identification]
+    """What people stated, by digest."""
+
+    def could_settle(self, identity: Identity) -> bool:
+        """Whether the digest of a part could say which of its families it is."""
+        possible = {candidate.family.id for candidate in identity.candidates}
+        published = any(file.family in possible for file in self.files.values())
+        return published or bool(self.identifications)
 
 
 # How much each source counts when statements have to choose among candidates.
-_CATALOGUE, _ORIGIN, _NAME, _FILE_NAME = 8, 4, 2, 1
+_SETTLED, _CATALOGUE, _ORIGIN, _NAME, _FILE_NAME = 16, 8, 4, 2, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +123,105 @@ class _Statement:
     repository: str = ""
 
 
-def identify(bundle: Bundle, catalogue: Catalogue) -> tuple[Identity, ...]:
+def identify(bundle: Bundle, known: Knowledge) -> tuple[Identity, ...]:
     """The identity of every part, in the order of the bundle.
 
     Later shards say nothing of their own: they belong to the first.
     """
     return tuple(
-        _identify(part, bundle, catalogue) for part in bundle.parts if part.role is not Role.SHARD
+        _identify(part, bundle, known) for part in bundle.parts if part.role is not Role.SHARD
     )
 
 
-def _identify(part: Part, bundle: Bundle, catalogue: Catalogue) -> Identity:
-    structural = catalogue.that_fit(part.header) if part.header else ()
-    statements = tuple(_statements(part, bundle, catalogue))
-    candidates = tuple(_candidates(structural, statements, catalogue))
-    structure = tuple(_structure(part.header)) if part.header else ()
-    licences = tuple(_licences(part.header)) if part.header else ()
-    stated = tuple(Claim(licence.source, licence.spelling, Kind.STATEMENT) for licence in licences)
+def _identify(part: Part, bundle: Bundle, known: Knowledge) -> Identity:
+    statements = tuple(_statements(part, bundle, known.catalogue))
+    settled = _settled(part, known)
+    if settled is not None and settled[1]:
+        families = settled[1]
+        candidates = tuple(Candidate(family, True, _SETTLED) for family in families)
+    else:
+        structural = _structural(part, known.catalogue)
+        candidates = tuple(_candidates(structural, statements, known.catalogue))
+    licences = tuple(_licences(part, known))
     return Identity(
         role=part.role,
         name=part.name,
         architecture=part.header.architecture if part.header else "",
         candidates=candidates,
         licences=licences,
-        evidence=structure + tuple(statement.claim for statement in statements) + stated,
-        title=_title(part, bundle, candidates, catalogue),
+        evidence=(
+            *([settled[0]] if settled else []),
+            *(_structure(part.header) if part.header else ()),
+            *(statement.claim for statement in statements),
+            *(Claim(licence.source, licence.spelling, Kind.STATEMENT) for licence in licences),
+        ),
+        settled=settled[0] if settled else None,
+        eu_flags=tuple(card.repository for card in flagged(part.chain)) if part.chain else (),
+        title=_title(part, bundle, candidates, known.catalogue),
     )
+
+
+# --- What settles it ------------------------------------------------------------------------
+
+
+def _settled(part: Part, known: Knowledge) -> tuple[Claim, tuple[Family, ...]] | None:
+    """The claim that settles what a part is, and the families it is then."""
+    families = known.catalogue.families
+    published = known.files.get(part.sha256) if part.sha256 else None
+    if published is not None:
+        claim = Claim("sha256", f"{published.repository} {published.file}", Kind.DIGEST)
+        return claim, (families[published.family],)
+    stated = known.identifications.get(part.sha256) if part.sha256 else None
+    if stated is not None:
+        claim = Claim("identification", _said(stated), Kind.IDENTIFICATION)
+        family = families.get(stated.family)
+        return claim, (family,) if family is not None else ()
+    return _settled_by_chain(part, known.catalogue)
+
+
+def _said(stated: Identification) -> str:
+    return f"{stated.family or stated.licence}, by {stated.by or 'user'}: {stated.reason}"
+
+
+def _settled_by_chain(part: Part, catalogue: Catalogue) -> tuple[Claim, tuple[Family, ...]] | None:
+    """A chain settles only what it leads to: a known release that has this architecture."""
+    if part.chain is None or not part.chain.is_complete:
+        return None
+    names = {card.repository.lower() for card in part.chain.cards}
+    reached = tuple(
+        family
+        for family in catalogue.families.values()
+        if any(repository.lower() in names for repository in family.repositories)
+    )
+    if not reached or not all(is_plausible(family, part) for family in reached):
+        return None
+    first = part.chain.cards[0]
+    return Claim(f"card:{first.repository}", first.commit, Kind.COMMIT), reached
+
+
+def is_plausible(family: Family, part: Part) -> bool:
+    """Whether a part's architecture is one that the family is known to have."""
+    if part.header is None or not family.shapes:
+        return True
+    architecture = part.header.architecture
+    if architecture == PROJECTOR:
+        return True
+    return any(shape.architecture == architecture for shape in family.shapes)
+
+
+# --- Candidates -------------------------------------------------------------------------------
+
+
+def _structural(part: Part, catalogue: Catalogue) -> tuple[Family, ...]:
+    if part.header is None:
+        return ()
+    fitting = catalogue.that_fit(part.header)
+    same_checkpoint = tuple(
+        family
+        for family in catalogue.families.values()
+        if part.fingerprint and part.fingerprint in family.fingerprints
+    )
+    return tuple(dict.fromkeys((*fitting, *same_checkpoint)))
 
 
 def _candidates(
@@ -145,12 +243,23 @@ def _speaks_for(statement: _Statement, family: Family) -> bool:
     return any(says(name, phrase) for phrase in family.names)
 
 
+# --- Statements -------------------------------------------------------------------------------
+
+
 def _statements(part: Part, bundle: Bundle, catalogue: Catalogue) -> Iterator[_Statement]:
     model = catalogue.model(bundle.model) if bundle.model else None
     if model is not None and part is bundle.main:
         yield _Statement(Claim("catalogue", model.family, Kind.CATALOGUE), _CATALOGUE)
     if part.header is not None:
         yield from _header_statements(part.header)
+    if part.chain is not None:
+        for card in part.chain.cards:
+            for name in (card.repository, *card.base_models):
+                claim = Claim(f"card:{card.repository}", name, Kind.STATEMENT)
+                yield _Statement(claim, _ORIGIN, name)
+    elif isinstance(bundle.ref, HubRef) and part is bundle.main:
+        claim = Claim("repository", bundle.ref.repository, Kind.STATEMENT)
+        yield _Statement(claim, _ORIGIN, bundle.ref.repository)
     if part.file is not None:
         yield _Statement(Claim("file name", part.name, Kind.STATEMENT), _FILE_NAME)
 
@@ -165,28 +274,34 @@ def _header_statements(header: Header) -> Iterator[_Statement]:
         source = "gguf:general.basename, size_label, finetune"
         yield _Statement(Claim(source, whole, Kind.STATEMENT), _NAME)
     for key in header.metadata:
-        if re.fullmatch(r"general\.base_model\.\d+\.(name|repo_url)", key):
+        if re.fullmatch(r"general\.(base_model\.\d+|source)\.(name|repo_url|url)", key):
             value = header.text(key) or ""
             claim = Claim(f"gguf:{key}", value, Kind.STATEMENT)
-            yield _Statement(claim, _ORIGIN, _repository(value) if "repo_url" in key else "")
+            yield _Statement(claim, _ORIGIN, _repository(value) if "url" in key else "")
 
 
 def _repository(url: str) -> str:
     """`owner/name` of a hub address; empty when it is none."""
-    match = re.fullmatch(
-        r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([^/]+/[^/?#]+)/?", url
-    )
+    match = re.match(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([^/]+/[^/?#]+)", url)
     return match[1] if match else ""
 
 
-def _licences(header: Header) -> Iterator[StatedLicence]:
-    """`license: other` falls through to `license.name`."""
-    for key in ("general.license", "general.license.name"):
-        value = header.text(key)
-        for spelling in (value or "").split(","):
-            if spelling.strip() and spelling.strip().lower() != "other":
-                yield StatedLicence(spelling.strip(), f"gguf:{key}")
+def _licences(part: Part, known: Knowledge) -> Iterator[StatedLicence]:
+    """`license: other` falls through to the licence's name."""
+    if part.header is not None:
+        for key in ("general.license", "general.license.name"):
+            for spelling in (part.header.text(key) or "").split(","):
+                if spelling.strip() and spelling.strip().lower() != "other":
+                    yield StatedLicence(spelling.strip(), f"gguf:{key}")
+    for card in part.chain.cards if part.chain else ():
+        for spelling in card.licences:
+            yield StatedLicence(spelling, f"card:{card.repository}")
+    stated = known.identifications.get(part.sha256) if part.sha256 else None
+    if stated is not None and stated.licence:
+        yield StatedLicence(stated.licence, "identification")
 
+
+# --- What is shown ----------------------------------------------------------------------------
 
 _SHOWN = (
     "block_count",
@@ -206,8 +321,10 @@ def _structure(header: Header) -> Iterator[Claim]:
         entry = header.metadata.get(key)
         if entry is not None:
             yield Claim(f"gguf:{key}", _shown(entry.value), Kind.STRUCTURE)
-    if header.vocabulary is not None:
-        yield Claim("gguf:tokenizer.ggml.tokens", str(header.vocabulary), Kind.STRUCTURE)
+    tokens = header.metadata.get(TOKENS)
+    if tokens is not None and isinstance(tokens.value, Summary):
+        shown = f"{tokens.value.length} tokens, sha256 {tokens.value.sha256[:16]}"
+        yield Claim(f"gguf:{TOKENS}", shown, Kind.STRUCTURE)
 
 
 def _shown(value: object) -> str:
@@ -221,7 +338,7 @@ def _title(
 ) -> str:
     """The most telling name: the catalogue's, else that of the likeliest family."""
     model = catalogue.model(bundle.model) if bundle.model else None
-    if model is not None:
+    if model is not None and part is bundle.main:
         return model.title
     if not candidates:
         return part.name
@@ -238,6 +355,5 @@ def modalities(identities: Sequence[Identity]) -> tuple[str, ...]:
         candidate.family.released_as is Release.MULTIMODAL
         for identity in identities
         for candidate in identity.candidates
-        if candidate.structural or candidate.said
     )
     return ("text", "image") if images else ("text",)

@@ -16,8 +16,10 @@ from launcher.errors import NotFound
 _HUB_PREFIX = re.compile(
     r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://", re.IGNORECASE
 )
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._\-]*(?::[a-z0-9][a-z0-9._\-]*)?", re.IGNORECASE)
+# ASCII: letters that only look like others name something else.
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*(?::[A-Za-z0-9][A-Za-z0-9._\-]*)?")
+_WORD = re.compile(r"[\w.\-%]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ Ref: TypeAlias = CatalogueRef | HubRef | PathRef
 def parse(text: str) -> Ref:
     """Reads MODEL. Raises `NotFound` when it has the form of nothing we know."""
     text = text.strip()
+    if "\0" in text:
+        raise NotFound("a name with a NUL in it is nobody's")
     if _HUB_PREFIX.match(text):
         return _hub(_HUB_PREFIX.sub("", text, count=1))
     if _is_path(text):
@@ -74,6 +78,11 @@ def parse(text: str) -> Ref:
         f"'{text}' is not the name of a model, a repository or a file",
         hint="Names look like llama3.2:1b, repositories like owner/name:Q4_K_M, files like x.gguf.",
     )
+
+
+def is_repository(text: str) -> bool:
+    """Whether a text has the form of a repository's name, `owner/name`."""
+    return _REPOSITORY.fullmatch(text) is not None
 
 
 def _is_path(text: str) -> bool:
@@ -91,16 +100,27 @@ def _expanded(text: str) -> Path:
 
 def _hub(text: str) -> HubRef:
     """`owner/name[@revision][/file][:quant]`, also as the hub's web pages spell it."""
-    path, _, quant = text.partition(":")
-    parts = path.split("/")
-    name, _, revision = parts[1].partition("@") if len(parts) > 1 else ("", "", "")
-    repository = f"{parts[0]}/{name}"
-    rest = parts[2:]
-    if len(rest) > 1 and rest[0] in ("resolve", "blob", "tree"):
-        revision, rest = rest[1], rest[2:]
-    if not _REPOSITORY.fullmatch(repository):
+    path, _, quant = text.partition("?")[0].partition(":")
+    owner, _, rest = path.rstrip("/").partition("/")
+    name, *folders = rest.split("/")
+    name, _, revision = name.partition("@")
+    if len(folders) > 1 and folders[0] in ("resolve", "blob", "tree"):
+        revision, folders = folders[1], folders[2:]
+    repository = f"{owner}/{name}"
+    if not (
+        _REPOSITORY.fullmatch(repository)
+        and _WORD.fullmatch(quant)
+        and _WORD.fullmatch(revision)
+        and (not folders or _is_file(folders))
+    ):
         raise NotFound(
             f"'{text}' is not a repository of the hub",
             hint="Write owner/name, owner/name:QUANT or hf.co/owner/name/file.gguf.",
         )
-    return HubRef(repository, quant=quant, file="/".join(rest).split("?")[0], revision=revision)
+    return HubRef(repository, quant=quant, file="/".join(folders), revision=revision)
+
+
+def _is_file(folders: list[str]) -> bool:
+    """Whether it can be a GGUF file in a repository, and leads nowhere else."""
+    whole = all(folder.isprintable() and folder not in ("", ".", "..") for folder in folders)
+    return whole and folders[-1].lower().endswith(".gguf") and "\\" not in "".join(folders)

@@ -5,20 +5,31 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.errors import HeaderError, NotFound
 from launcher.models import gguf
 from launcher.models.bundle import Bundle, Part, Role, pinned, read_header
 from launcher.models.catalogue import Catalogue, Model
+from launcher.models.fingerprint import fingerprint
 from launcher.models.refs import CatalogueRef, HubRef, PathRef, Ref
 
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 MAX_SHARDS = 1000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """Files to be loaded beside a model."""
+
+    mmproj: Path | None = None
+    adapters: tuple[Path, ...] = ()
+    draft: Path | None = None
+
+
 @contextlib.contextmanager
-def resolved(ref: Ref, catalogue: Catalogue) -> Iterator[Bundle]:
+def resolved(ref: Ref, catalogue: Catalogue, extra: Extra | None = None) -> Iterator[Bundle]:
     """The bundle that a reference stands for, its files open while the block runs.
 
     A model that is not on this disk gives a bundle without files. Raises `NotFound` for a
@@ -26,11 +37,23 @@ def resolved(ref: Ref, catalogue: Catalogue) -> Iterator[Bundle]:
     """
     with contextlib.ExitStack() as stack:
         if isinstance(ref, PathRef):
-            yield _from_path(ref, ref.path, stack)
+            bundle = _from_path(ref, ref.path, stack)
         elif isinstance(ref, HubRef):
-            yield Bundle(ref=ref, parts=(Part(role=Role.WEIGHTS, name=str(ref)),))
+            bundle = Bundle(ref=ref, parts=(Part(role=Role.WEIGHTS, name=str(ref)),))
         else:
-            yield _from_catalogue(ref, catalogue, stack)
+            bundle = _from_catalogue(ref, catalogue, stack)
+        beside = _beside(extra, stack) if extra is not None else ()
+        yield replace(bundle, parts=(*bundle.parts, *beside))
+
+
+def _beside(extra: Extra, stack: contextlib.ExitStack) -> Iterator[Part]:
+    """The parts that are given beside the model, each with a role of its own."""
+    if extra.mmproj is not None:
+        yield _part(extra.mmproj, Role.MMPROJ, stack)
+    for path in extra.adapters:
+        yield _part(path, Role.ADAPTER, stack)
+    if extra.draft is not None:
+        yield from _with_shards(_part(extra.draft, Role.DRAFT, stack), extra.draft, stack)
 
 
 def _from_catalogue(ref: CatalogueRef, catalogue: Catalogue, stack: contextlib.ExitStack) -> Bundle:
@@ -78,21 +101,31 @@ def packaged_file(model: Model) -> Path | None:
     return None
 
 
+def folders_near(bundle: Bundle) -> list[Path]:
+    """The folders in which texts about a bundle's files may lie: theirs, and their package's."""
+    folders = [part.file.path.parent for part in bundle.parts if part.file is not None]
+    for folder in tuple(folders):
+        folders += folder.parent.glob(f"{folder.name}-*.dist-info")
+    return folders
+
+
 def _from_path(ref: Ref, path: Path, stack: contextlib.ExitStack, model: str = "") -> Bundle:
-    part = _part(path, Role.WEIGHTS, stack)
-    header = part.header
-    if header is None or not header.number("split.count"):
-        return Bundle(ref=ref, parts=(part,), model=model)
-    count = header.number("split.count") or 0
-    if count == 1:
-        return Bundle(ref=ref, parts=(part,), model=model)
-    paths = _shards(path, count)
-    parts = [
-        _part(shard, Role.SHARD if index else Role.WEIGHTS, stack)
-        for index, shard in enumerate(paths)
-    ]
+    parts = _with_shards(_part(path, Role.WEIGHTS, stack), path, stack)
+    main = replace(parts[0], fingerprint=fingerprint(parts))
+    return Bundle(ref=ref, parts=(main, *parts[1:]), model=model)
+
+
+def _with_shards(part: Part, path: Path, stack: contextlib.ExitStack) -> tuple[Part, ...]:
+    """The part alone, or every shard of the set that it is one of."""
+    count = part.header.number("split.count") if part.header is not None else None
+    if count is None or count < 2:
+        return (part,)
+    parts = tuple(
+        _part(shard, Role.SHARD if index else part.role, stack)
+        for index, shard in enumerate(_shards(path, count))
+    )
     _refuse_mixed(parts)
-    return Bundle(ref=ref, parts=tuple(parts), model=model)
+    return parts
 
 
 def _part(path: Path, role: Role, stack: contextlib.ExitStack) -> Part:
@@ -113,7 +146,7 @@ def _shards(path: Path, count: int) -> list[Path]:
     ]
 
 
-def _refuse_mixed(parts: list[Part]) -> None:
+def _refuse_mixed(parts: tuple[Part, ...]) -> None:
     """All shards must be of one set, in order, and hold every tensor once."""
     headers: list[gguf.Header] = [part.header for part in parts if part.header is not None]
     for index, (part, header) in enumerate(zip(parts, headers, strict=True)):
