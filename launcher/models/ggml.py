@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+F32 = 0
 TYPES: dict[int, tuple[str, int, int]] = {
     # number: (name, elements in a block, bytes in a block)
     0: ("F32", 1, 4),
@@ -44,6 +45,18 @@ TYPES: dict[int, tuple[str, int, int]] = {
     40: ("NVFP4", 64, 36),
     41: ("Q1_0", 128, 18),
     42: ("Q2_0", 64, 18),
+}
+
+REMOVED: dict[int, str] = {
+    # Files with these are about, and their number was never given to another type.
+    4: "Q4_2",
+    5: "Q4_3",
+    31: "Q4_0_4_4",
+    32: "Q4_0_4_8",
+    33: "Q4_0_8_8",
+    36: "IQ4_NL_4_4",
+    37: "IQ4_NL_4_8",
+    38: "IQ4_NL_8_8",
 }
 
 

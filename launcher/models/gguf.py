@@ -23,10 +23,12 @@ from launcher.models import ggml
 
 MAGIC = b"GGUF"
 FIRST_WINDOW = 1 << 20  # bytes read at first; doubled as the header asks for more
-MAX_HEADER = 256 << 20  # bytes; the largest vocabularies known need about 20 MiB
+MAX_HEADER = 64 << 20  # bytes; the largest vocabularies known need about 20 MiB
 MAX_ENTRIES = 1 << 16  # metadata entries, and tensors
+MAX_TOKENS = 1 << 20  # the largest vocabularies known have about 262,000
 MAX_KEPT_STRING = 1 << 20  # bytes; longer strings are skipped, not kept
 MAX_KEPT_ARRAY = 1024  # elements; longer arrays are summarised, not kept
+MAX_KEPT_ELEMENTS = 1 << 16  # in all arrays together: in memory each takes many times its bytes
 MAX_NAME = 63  # bytes in a tensor's name; GGML_MAX_NAME holds one more for the NUL
 MAX_DIMENSIONS = 4
 DEFAULT_ALIGNMENT = 32  # bytes
@@ -84,7 +86,7 @@ class Summary:
     sha256: str = ""
     """Of the bytes in the file (strings with their length before them); only for the tokens."""
     distinct: int = -1
-    """How many different tokens there are; -1 where that was not counted."""
+    """How many tokens the engine can tell apart; -1 where that was not counted."""
 
 
 Scalar: TypeAlias = bool | int | float | str
@@ -188,7 +190,8 @@ def read_header(fetch: Callable[[int, int], bytes], file_size: int) -> Header:
     """Reads a header through `fetch(offset, size)`, which gives exactly those bytes of the file.
 
     A `fetch` may raise `PartialRead`; then the header holds what came before and is not
-    `complete`. Raises `HeaderError` when the file is not one that may reach the engine.
+    `complete`. Only the preamble must be there. Raises `HeaderError` when the file is not one
+    that may reach the engine.
     """
     reader = _Reader(_Window(fetch, file_size))
     version, tensor_count, entry_count = reader.preamble()
@@ -258,11 +261,12 @@ class _Window:
 class _Reader:
     """Walks through the header, one item after the other."""
 
-    __slots__ = ("position", "window")
+    __slots__ = ("position", "room", "window")
 
     def __init__(self, window: _Window) -> None:
         self.window = window
         self.position = 0
+        self.room = MAX_KEPT_ELEMENTS
 
     def preamble(self) -> tuple[int, int, int]:
         if self.window.file_size < _PREAMBLE.size:
@@ -271,7 +275,7 @@ class _Reader:
         magic, version, tensor_count, entry_count = _PREAMBLE.unpack_from(data)
         if magic != MAGIC:
             raise HeaderError("not a GGUF file: it does not start with 'GGUF'")
-        if version & 0xFFFF == 0:
+        if version and version & 0xFFFF == 0:
             raise HeaderError("this GGUF file was written for a big-endian computer")
         if version not in (2, 3):
             raise HeaderError(
@@ -371,17 +375,21 @@ class _Reader:
         data = self.window.reach(self.position + size)
         start = self.position
         self.position += size
-        if length > MAX_KEPT_ARRAY:
+        if not self._keeps(length):
             return Summary(kind, length)
         return tuple(value for (value,) in layout.iter_unpack(data[start : start + size]))
 
+    def _keeps(self, length: int) -> bool:
+        """Whether an array is kept; takes its room if so."""
+        if length > min(MAX_KEPT_ARRAY, self.room):
+            return False
+        self.room -= length
+        return True
+
     def _strings(self, key: str, length: int) -> Value:
-        start = self.position
         if key == TOKENS:
-            distinct = self._count_distinct(length)
-            digest = hashlib.sha256(self.window.data[start : self.position]).hexdigest()
-            return Summary(ValueType.STRING, length, digest, distinct)
-        if length > MAX_KEPT_ARRAY:
+            return self._vocabulary(length)
+        if not self._keeps(length):
             self._skip_strings(length)
             return Summary(ValueType.STRING, length)
         return tuple(
@@ -404,13 +412,21 @@ class _Reader:
                 have = len(data)
         self.position = position
 
-    def _count_distinct(self, length: int) -> int:
-        """Steps over strings and counts how many differ; as tight as `_skip_strings`."""
+    def _vocabulary(self, length: int) -> Summary:
+        if length > MAX_TOKENS:
+            raise HeaderError(f"the vocabulary has {length} tokens; at most {MAX_TOKENS} may be")
+        start = self.position
+        distinct = _distinct(self._tokens(length))
+        digest = hashlib.sha256(self.window.data[start : self.position]).hexdigest()
+        return Summary(ValueType.STRING, length, digest, distinct)
+
+    def _tokens(self, length: int) -> list[bytes]:
+        """Reads strings; the loop is as tight as that of `_skip_strings`."""
         unpack, reach = _LENGTH.unpack_from, self.window.reach
         data, position = self.window.data, self.position
         have = len(data)
-        seen: set[bytes] = set()
-        add = seen.add
+        tokens: list[bytes] = []
+        add = tokens.append
         for _ in range(length):
             if position + 8 > have:
                 data = reach(position + 8)
@@ -422,7 +438,7 @@ class _Reader:
                 have = len(data)
             add(data[start:position])
         self.position = position
-        return len(seen)
+        return tokens
 
     def _tensor(self) -> Tensor:
         raw = self._bytes(MAX_NAME, "a tensor's name")
@@ -430,11 +446,20 @@ class _Reader:
             raise HeaderError(f"{printable(raw)} is not a tensor's name")
         name = raw.decode("ascii")
         dimensions = self._unsigned(_COUNT)
-        if not 1 <= dimensions <= MAX_DIMENSIONS:
-            raise HeaderError(f"the tensor '{name}' has {dimensions} dimensions; 1 to 4 may be")
+        if dimensions > MAX_DIMENSIONS:  # a single number has none
+            raise HeaderError(f"the tensor '{name}' has {dimensions} dimensions; up to 4 may be")
         shape = tuple(self._unsigned(_LENGTH) for _ in range(dimensions))
         kind = self._unsigned(_COUNT)
         return Tensor(name, shape, kind, self._unsigned(_LENGTH))
+
+
+def _distinct(tokens: list[bytes]) -> int:
+    """How many tokens are left when the engine cuts them at a NUL and names the empty ones."""
+    different = set(tokens)
+    if b"" in different or b"\0" in b"".join(different):
+        seen = (token.partition(b"\0")[0] for token in tokens)
+        different = {token or b"[EMPTY_%d]" % index for index, token in enumerate(seen)}
+    return len(different)
 
 
 def printable(raw: bytes) -> str:
