@@ -44,7 +44,7 @@ class Case:
 def decide(case: Case) -> Decision:
     """The verdict on a bundle for a declaration."""
     parts = [_PartCase(case, identity) for identity in case.identities]
-    reasons = _deciding(reason for part in parts for reason in part.reasons())
+    reasons = _deciding([reason for part in parts for reason in part.reasons()])
     licences = _unique(licence for part in parts for licence in part.licences)
     main = parts[0]
     return Decision(
@@ -109,10 +109,13 @@ class _PartCase:
             licence for licence in map(case.policy.find, self.spellings) if licence is not None
         ]
         self.licences = _unique([*map(self._licence, self.binding), *self.stated])
+        self.withheld: list[Candidate] = []
 
     @property
     def family(self) -> str:
-        return self.binding[0].family.id if self.binding else ""
+        """The family that the outcome is about: the withheld one where one is."""
+        about = [*self.withheld, *self.binding]
+        return about[0].family.id if about else ""
 
     @property
     def candidates(self) -> list[str]:
@@ -186,6 +189,7 @@ class _PartCase:
         if withheld and not named and possible:
             yield _needs_identification(withheld, possible)
             withheld = []
+        self.withheld = withheld
         for candidate in withheld:
             yield from _refusing(found[candidate.family.id])
         for reasons in found.values():
