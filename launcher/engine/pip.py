@@ -138,6 +138,7 @@ def _watched(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**environment, "LC_ALL": "C.UTF-8"},  # reasons are looked for in English
+        close_fds=False,  # the lock of `one_at_a_time` is to outlive us with this program
     )
     reader = threading.Thread(target=_read, args=(process, stage, log), daemon=True)
     reader.start()

@@ -67,14 +67,35 @@ class Lines:
 
 @contextlib.contextmanager
 def one_at_a_time(path: Path, progress: Progress) -> Iterator[None]:
-    """Holds the lock beside `path` while the block runs; says so when another holds it."""
+    """Holds the lock beside `path` while the block runs; says so when another holds it.
+
+    Programs that `pip.run` starts hold it too: where a set-up is killed and its pip lives on,
+    the next one waits until that has ended.
+    """
     waiting = threading.Timer(
         _SOON, progress.say, ["Another set-up is at work here; waiting for it to finish."]
     )
     waiting.start()
     try:
-        with files.locked(path):
+        with _locked(path):
             waiting.cancel()
             yield
     finally:
         waiting.cancel()
+
+
+if sys.platform == "win32":
+    _locked = files.locked
+else:
+    import fcntl
+
+    @contextlib.contextmanager
+    def _locked(path: Path) -> Iterator[None]:
+        lock = path.with_name(f".{path.name}.lock")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, files.PRIVATE)
+        try:
+            os.set_inheritable(descriptor, True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -16,7 +16,7 @@ QUESTION = (
     "Name the capital of France, the river that runs through it, and one thing that a visitor "
     "should see there. Answer in one short sentence."
 )
-_TOKENS = 16  # of the answer
+_TOKENS = 8  # of the answer
 _CONTEXT = 512  # tokens
 _THREADS = 4  # at most; a fault in one thread's permissions needs two
 _PATIENCE = 300.0  # seconds; the slowest small boards answer in 20
