@@ -226,7 +226,8 @@ def _check_vocabulary(header: Header) -> None:
     entry = header.metadata.get(TOKENS)
     if entry is None:
         return
-    if not isinstance(entry.value, Summary) or entry.type is not ValueType.STRING:
+    is_list = entry.is_array and entry.type is ValueType.STRING
+    if not is_list or not isinstance(entry.value, Summary):
         raise HeaderError(f"'{TOKENS}' is not an array of strings")
     count, distinct = entry.value.length, entry.value.distinct
     if distinct != count:

@@ -19,7 +19,7 @@ _HUB_PREFIX = re.compile(
 # ASCII: letters that only look like others name something else.
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]*(?::[A-Za-z0-9][A-Za-z0-9._\-]*)?")
-_WORD = re.compile(r"[\w.\-%]*", re.ASCII)
+_WORD = re.compile(r"(?:\w[\w.\-%]*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
