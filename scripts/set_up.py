@@ -34,6 +34,8 @@ TEST_STAMP = VENV / "set-up-test"
 UNFINISHED = VENV / "set-up.unfinished"  # there while something is made or installed
 LOG = VENV / "set-up.log"
 ENGINE = "llama-cpp-python"
+SPACE = 150 << 20  # bytes; the environment takes 0.09 GB before the engine comes
+TEST_SPACE = 400 << 20  # with the test tools
 
 _WORKS = "import sys, pip; sys.exit(sys.version_info < (3, 11))"
 
@@ -74,6 +76,8 @@ def set_up(progress: Lines, *, test: bool) -> None:
     with one_at_a_time(STAMP, progress):
         if _is_current(stamp):
             return
+        if lack := failures.lack_of_space([(VENV, TEST_SPACE if test else SPACE)]):
+            raise lack
         if UNFINISHED.exists() or not _works():
             _make(progress)
         UNFINISHED.touch()

@@ -13,16 +13,14 @@ import contextlib
 import importlib
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.engine import compiler, installed, pip
+from launcher.engine import compiler, failures, installed, pip
 from launcher.engine.compiler import flags
-from launcher.engine.failures import NotOffered
 from launcher.engine.installed import is_ready
 from launcher.engine.progress import Lines, Progress, one_at_a_time
 from launcher.errors import EngineDied, IntegrityError, LauncherError
@@ -121,13 +119,13 @@ def _working(progress: Progress | None) -> Iterator[Progress]:
 def _install(shown: Progress) -> None:
     """Takes a wheel that pip finds, or else compiles; what stands in the way is said first."""
     environment = _build_environment()
-    obstacle = compiler.missing(environment) or _lack_of_space(TEMPORARY_SPACE)
+    obstacle = _obstacle(environment)
     options = ["--only-binary", ENGINE] if obstacle else []
     if _is_unfinished():
         options.append(_over())
     try:
         _install_engine(options, "Installing the engine", shown, environment)
-    except NotOffered as error:
+    except failures.NotOffered as error:
         raise obstacle or error from None
 
 
@@ -135,7 +133,7 @@ def _rebuild(model: Path, shown: Progress) -> None:
     installed.drop_proof()
     cached = _forget_wheels()
     environment = _build_environment()
-    obstacle = compiler.missing(environment) or _lack_of_space(TEMPORARY_SPACE)
+    obstacle = _obstacle(environment)
     if obstacle:
         raise obstacle
     options = ["--no-binary", ENGINE, _over()]
@@ -151,6 +149,13 @@ def _rebuild(model: Path, shown: Progress) -> None:
             hint=f"The build's output is in {_log()}. Another compiler may help:",
             commands=["CC=/path/to/gcc CXX=/path/to/g++ launcher doctor --rebuild"],
         ) from None
+
+
+def _obstacle(environment: dict[str, str]) -> LauncherError | None:
+    """What stands in the way of a compilation, known before the wait."""
+    temporary = Path(tempfile.gettempdir())
+    needs = [(temporary, TEMPORARY_SPACE), (installed.home(), INSTALLED_SPACE)]
+    return compiler.missing(environment) or failures.lack_of_space(needs)
 
 
 def _is_unfinished() -> bool:
@@ -170,26 +175,6 @@ def _forget_wheels() -> bool:
     """Removes this version's wheels from pip's cache, which does not know of compiler flags."""
     version = _requirement().partition("==")[2]
     return pip.forget(f"{installed.WHEEL}-{version}", log=_log())
-
-
-def _lack_of_space(temporary: int) -> LauncherError | None:
-    """What to tell a user without room for the installation; a compilation needs `temporary`."""
-    needs: dict[int, int] = {}
-    for folder, size in (
-        (Path(tempfile.gettempdir()), temporary),
-        (installed.home(), INSTALLED_SPACE),
-    ):
-        device = folder.stat().st_dev
-        needs[device] = needs.get(device, 0) + size
-        free = shutil.disk_usage(folder).free
-        if free < needs[device]:
-            return LauncherError(
-                f"{folder} has {free / 1e9:.1f} GB free, and the engine needs "
-                f"{needs[device] / 1e9:.1f} GB there while it is installed",
-                hint="Make room, or name a temporary folder on a larger disk, and try again:",
-                commands=["export TMPDIR=/path/with/room"],
-            )
-    return None
 
 
 def _install_engine(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import re
 import shlex
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +52,7 @@ def explained(
         return next((match for line in lines if (match := pattern.search(line))), None)
 
     if found(_FULL):
-        return full(again)
+        return full()
     if status == -9 or found(_KILLED):
         return _no_memory(again)
     if found(_NO_COMPILER):
@@ -66,19 +68,47 @@ def explained(
             commands=[f"{shlex.quote(command[0])} -m pip config list"],
         )
     return LauncherError(
-        f"The set-up could not go on: {_last_words(lines) or f'exit code {status}'}",
+        f"The set-up could not go on: {_last_words(lines) or f'exit code {status}'}".rstrip("."),
         hint=f"All of its output is in {log}. This is the step that failed:",
         commands=[again],
     )
 
 
-def full(again: str = "") -> LauncherError:
+def full() -> LauncherError:
     """The error for a disk that is full."""
+    folders = dict.fromkeys([tempfile.gettempdir(), str(Path.cwd())])
     return LauncherError(
         "There is no space left on the disk",
-        hint="Make room, or name a temporary folder on a larger disk (TMPDIR), and try again:",
-        commands=[f"TMPDIR=/path/with/room {again}" if again else "df -h ."],
+        hint="Make room, and run the same command again. How full it is:",
+        commands=[shlex.join(["df", "-h", *folders])],
     )
+
+
+def lack_of_space(needs: Sequence[tuple[Path, int]]) -> LauncherError | None:
+    """The error for a disk with too little room for what is to come; None when there is enough.
+
+    `needs` are folders and the bytes that are going to be written there.
+    """
+    together: dict[int, int] = {}
+    for folder, size in needs:
+        disk = folder.stat().st_dev
+        together[disk] = together.get(disk, 0) + size
+        free = shutil.disk_usage(folder).free
+        if free < together[disk]:
+            return LauncherError(
+                f"{folder} has {_gigabytes(free)} free, and the set-up needs "
+                f"{_gigabytes(together[disk])} there",
+                hint=(
+                    "Make room, and run the same command again. "
+                    "Temporary files can go to a larger disk:"
+                ),
+                commands=["export TMPDIR=/path/with/room"],
+            )
+    return None
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
 
 
 def of_system(error: OSError) -> LauncherError:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,7 +245,7 @@ def test_an_environment_without_pip_is_told_how_to_get_it(tmp_path: Path, lines:
 def test_a_full_disk_is_told_as_such(tmp_path: Path, lines: Lines) -> None:
     full = failure(["dd", "if=/dev/zero", "of=/dev/full", "count=1"], tmp_path, lines)
     assert full.message == "There is no space left on the disk"
-    assert full.commands[0].startswith("TMPDIR=/path/with/room dd ")
+    assert full.commands[0].startswith("df -h ")
 
 
 def test_a_step_killed_for_memory_is_told_as_such(tmp_path: Path, lines: Lines) -> None:
@@ -269,11 +270,13 @@ def test_any_other_failure_is_told_in_the_words_of_the_program(
     assert "hint: wait" in (tmp_path / "log").read_text()
 
 
-def test_a_disk_without_room_is_seen_before_the_wait() -> None:
-    error = build._lack_of_space(1 << 60)
+def test_a_disk_without_room_is_seen_before_the_wait(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    error = failures.lack_of_space([(tmp_path, free // 2), (tmp_path.parent, free)])
     assert error is not None
-    assert "GB free" in error.message
-    assert build._lack_of_space(0) is None
+    assert f"{tmp_path.parent} has " in error.message
+    assert error.commands == ("export TMPDIR=/path/with/room",)
+    assert failures.lack_of_space([(tmp_path, 1)]) is None
 
 
 def test_a_step_ends_when_the_set_up_is_interrupted(tmp_path: Path) -> None:
