@@ -37,7 +37,16 @@ _STATEMENT = re.compile(
     r"|(source\.)?(repo_)?url|base_model\.\d+\.(name|organization|version|(repo_)?url))"
 )
 _TAGS = "general.tags"
-_TEXTS = ("tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.chat_template")
+_TEXTS = (
+    "tokenizer.ggml.model",
+    "tokenizer.ggml.pre",
+    "tokenizer.chat_template",
+    "adapter.type",
+    "clip.projector_type",
+    "clip.vision.projector_type",
+    "clip.audio.projector_type",
+)
+_ALPHA = "adapter.lora.alpha"
 _TOKEN_IDS = re.compile(r"tokenizer\.ggml\.[a-z_]+_token_id")
 _PER_TOKEN = ("tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 _COUNTED = (
@@ -98,6 +107,9 @@ def _check_strings(header: Header) -> None:
     for key in _TEXTS:
         if key in header.metadata:
             _check_text(key, header.metadata[key])
+    alpha = header.metadata.get(_ALPHA)
+    if alpha is not None and (alpha.type is not ValueType.FLOAT32 or alpha.is_array):
+        raise HeaderError(f"'{_ALPHA}' is not a 32-bit fraction")
 
 
 def _check_text(key: str, entry: Entry) -> None:

@@ -209,7 +209,15 @@ def test_the_architecture_is_a_plain_name(
 
 @pytest.mark.parametrize(
     "key",
-    ["tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.chat_template"],
+    [
+        "tokenizer.ggml.model",
+        "tokenizer.ggml.pre",
+        "tokenizer.chat_template",
+        "adapter.type",
+        "clip.projector_type",
+        "clip.vision.projector_type",
+        "clip.audio.projector_type",
+    ],
 )
 @pytest.mark.parametrize(
     ("value", "words"),
@@ -219,7 +227,7 @@ def test_the_architecture_is_a_plain_name(
         ("x" * ((1 << 20) + 1), "longer than 1 MiB"),
     ],
 )
-def test_what_the_tokenizer_is_told_is_a_string(
+def test_what_the_engine_takes_for_a_string_is_one(
     key: str, value: Written, words: str, tmp_path: Path
 ) -> None:
     refuse(model(tmp_path, {key: value}), words)
@@ -230,6 +238,15 @@ def test_what_the_tokenizer_is_told_is_a_string(
 )
 def test_no_string_has_a_nul_where_the_engine_would_stop_reading(key: str, tmp_path: Path) -> None:
     refuse(model(tmp_path, {key: "yarn\0llama"}), f"'{key}' holds a NUL")
+
+
+@pytest.mark.parametrize("alpha", [16, "16", [16.0], Entry(ValueType.FLOAT64, 16.0)])
+def test_the_strength_of_an_adapter_is_what_the_engine_takes_it_for(
+    alpha: Written, tmp_path: Path
+) -> None:
+    path = tmp_path / "adapter.gguf"
+    headers.write_adapter(path, metadata={"adapter.lora.alpha": alpha})
+    refuse(path, "'adapter.lora.alpha' is not a 32-bit fraction")
 
 
 # --- Shards ---------------------------------------------------------------------------------
