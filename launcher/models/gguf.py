@@ -147,14 +147,6 @@ class Header:
             return None
         return entry.value
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """The strings under a key that holds a string or a short array of strings."""
-        entry = self.metadata.get(key)
-        if entry is None:
-            return ()
-        values = entry.value if isinstance(entry.value, tuple) else (entry.value,)
-        return tuple(value for value in values if isinstance(value, str))
-
     @property
     def architecture(self) -> str:
         """`general.architecture`; empty in the later shards of a split file."""
@@ -168,18 +160,14 @@ class Header:
     def vocabulary(self) -> int | None:
         """How many tokens the vocabulary has, or None where the header does not say."""
         tokens = self.metadata.get(TOKENS)
-        if tokens is not None and tokens.is_array:
-            return len(tokens.value) if isinstance(tokens.value, tuple) else _length(tokens.value)
+        if tokens is not None and isinstance(tokens.value, Summary):
+            return tokens.value.length
         return self.parameter("vocab_size")
 
     @property
     def parameters(self) -> int:
         """How many numbers the tensors hold."""
         return sum(ggml.elements(tensor.shape) for tensor in self.tensors)
-
-
-def _length(value: Value) -> int | None:
-    return value.length if isinstance(value, Summary) else None
 
 
 class PartialRead(Exception):
@@ -278,14 +266,10 @@ class _Reader:
         if version and version & 0xFFFF == 0:
             raise HeaderError("this GGUF file was written for a big-endian computer")
         if version not in (2, 3):
-            raise HeaderError(
-                f"version {version} of the GGUF format is not supported, only 2 and 3"
-            )
+            raise HeaderError(f"version {version} of GGUF is not supported, only 2 and 3")
         for what, count in (("tensors", tensor_count), ("metadata entries", entry_count)):
             if count > MAX_ENTRIES:
-                raise HeaderError(
-                    f"the header announces {count} {what}; at most {MAX_ENTRIES} may be"
-                )
+                raise HeaderError(f"{count} {what} are announced; at most {MAX_ENTRIES} may be")
         self.position = _PREAMBLE.size
         return version, tensor_count, entry_count
 
@@ -392,10 +376,7 @@ class _Reader:
         if not self._keeps(length):
             self._skip_strings(length)
             return Summary(ValueType.STRING, length)
-        return tuple(
-            self._bytes(MAX_KEPT_STRING, f"a string in '{key}'").decode("utf-8", "surrogateescape")
-            for _ in range(length)
-        )
+        return tuple(raw.decode("utf-8", "surrogateescape") for raw in self._kept_strings(length))
 
     def _skip_strings(self, length: int) -> None:
         """Steps over strings; the loop is tight since merges run to 300,000 and more."""
@@ -416,17 +397,17 @@ class _Reader:
         if length > MAX_TOKENS:
             raise HeaderError(f"the vocabulary has {length} tokens; at most {MAX_TOKENS} may be")
         start = self.position
-        distinct = _distinct(self._tokens(length))
+        distinct = _distinct(self._kept_strings(length))
         digest = hashlib.sha256(self.window.data[start : self.position]).hexdigest()
         return Summary(ValueType.STRING, length, digest, distinct)
 
-    def _tokens(self, length: int) -> list[bytes]:
+    def _kept_strings(self, length: int) -> list[bytes]:
         """Reads strings; the loop is as tight as that of `_skip_strings`."""
         unpack, reach = _LENGTH.unpack_from, self.window.reach
         data, position = self.window.data, self.position
         have = len(data)
-        tokens: list[bytes] = []
-        add = tokens.append
+        kept: list[bytes] = []
+        add = kept.append
         for _ in range(length):
             if position + 8 > have:
                 data = reach(position + 8)
@@ -438,7 +419,7 @@ class _Reader:
                 have = len(data)
             add(data[start:position])
         self.position = position
-        return tokens
+        return kept
 
     def _tensor(self) -> Tensor:
         raw = self._bytes(MAX_NAME, "a tensor's name")

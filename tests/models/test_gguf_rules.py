@@ -551,8 +551,12 @@ def test_a_file_without_tensors_ends_with_its_header(tmp_path: Path) -> None:
             "general.architecture": Entry(ValueType.STRING, "llama"),
             "split.count": Entry(ValueType.UINT16, 2),
         },
+        {
+            "general.architecture": Entry(ValueType.STRING, "llama"),
+            "split.no": Entry(ValueType.UINT16, 1),
+        },
     ],
-    ids=["no architecture yet", "half of the split keys"],
+    ids=["no architecture yet", "no number yet", "no count yet"],
 )
 def test_what_is_missing_from_a_part_may_still_come(metadata: Mapping[str, Entry]) -> None:
     gguf_rules.check(partial(metadata))
