@@ -1,0 +1,52 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launcher.licensing import acceptance, policy
+from launcher.licensing.acceptance import Acceptance
+from launcher.licensing.declaration import Person
+from launcher.paths import Places, places
+from tests.command import Here
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Here:
+    """The launcher, called in this process."""
+    return Here(capsys)
+
+
+@pytest.fixture
+def folders(home: Path) -> Places:
+    """Where the launcher keeps things in this test."""
+    return places()
+
+
+@pytest.fixture(scope="session")
+def every_acceptance(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file of acceptances in which everybody has accepted everything."""
+    folder = tmp_path_factory.mktemp("accepted")
+    site = Places(config=folder, state=folder, cache=folder, site=folder / "site")
+    for licence in policy.load().licences.values():
+        for person in Person if licence.acceptance else ():
+            answer = Acceptance(
+                licence=licence.id,
+                text_sha256=licence.text_sha256,
+                person=person,
+                accepted=True,
+                at="",
+                by="option",
+            )
+            acceptance.add(site, answer)
+    return site.acceptances.read_bytes()
+
+
+@pytest.fixture
+def accepted(folders: Places, every_acceptance: bytes) -> Places:
+    """Folders in which everybody has accepted everything."""
+    folders.config.mkdir(parents=True)
+    folders.acceptances.write_bytes(every_acceptance)
+    return folders
