@@ -94,7 +94,8 @@ def test_a_vocabulary_alone_is_accepted(tmp_path: Path) -> None:
         pytest.param({"llama.attention.head_count_kv": i32(2, 0)}, id="heads layer by layer"),
         pytest.param({"llama.feed_forward_length": [128, 64]}, id="sizes layer by layer"),
         pytest.param({"llama.block_count": 512}, id="512 layers"),
-        pytest.param({"llama.nextn_predict_layers": 1}, id="a layer that predicts ahead"),
+        pytest.param({"llama.block_count": 1}, id="one layer"),
+        pytest.param({"llama.nextn_predict_layers": 2}, id="layers that predict ahead"),
         pytest.param({"llama.rope.scaling.type": "none"}, id="no scaling"),
         pytest.param({"llama.rope.scaling.type": "linear"}, id="linear scaling"),
         pytest.param({"llama.rope.scaling.type": "yarn"}, id="yarn scaling"),
@@ -104,6 +105,9 @@ def test_a_vocabulary_alone_is_accepted(tmp_path: Path) -> None:
         pytest.param({"training.rng_state": "1 2 3", "mlx.x-y_z": 1}, id="keys of other tools"),
         pytest.param({"adapter.lora.invocation": [1, 2]}, id="an array of whole numbers"),
         pytest.param({"an.empty.array": i32()}, id="an empty array"),
+        pytest.param(
+            {"llama.attention.layer_norm_epsilon": "0"}, id="left to the engine to refuse"
+        ),
     ],
 )
 def test_what_real_files_have_is_accepted(
