@@ -47,10 +47,13 @@ def ensure(progress: Progress | None = None) -> None:
     removed. Raises a `LauncherError` that says what is missing and what helps.
     """
     with _working(progress) as shown:
+        wanted = not _is_installed()
+        obstacle = _obstacle(_build_environment()) if wanted else None
+        if obstacle:
+            _install_ready_made(obstacle, shown)  # before a download that would be in vain
         model = _model_file(shown)
-        fresh = not _is_installed()
-        if fresh:
-            _install(shown)
+        if wanted and not obstacle:
+            _install_engine([], "Installing the engine", shown)
         elif is_ready():
             return
         try:
@@ -116,30 +119,24 @@ def _working(progress: Progress | None) -> Iterator[Progress]:
             shown.clear()
 
 
-def _install(shown: Progress) -> None:
-    """Takes a wheel that pip finds, or else compiles; what stands in the way is said first."""
-    environment = _build_environment()
-    obstacle = _obstacle(environment)
-    options = ["--only-binary", ENGINE] if obstacle else []
-    if _is_unfinished():
-        options.append(_over())
+def _install_ready_made(obstacle: LauncherError, shown: Progress) -> None:
+    """Takes a wheel that pip finds, since nothing can be compiled; or raises `obstacle`."""
     try:
-        _install_engine(options, "Installing the engine", shown, environment)
-    except failures.NotOffered as error:
-        raise obstacle or error from None
+        _install_engine(["--only-binary", ENGINE], "Looking for a ready-made engine", shown)
+    except failures.NotOffered:
+        raise obstacle from None
 
 
 def _rebuild(model: Path, shown: Progress) -> None:
     installed.drop_proof()
     cached = _forget_wheels()
-    environment = _build_environment()
-    obstacle = _obstacle(environment)
+    obstacle = _obstacle(_build_environment())
     if obstacle:
         raise obstacle
-    options = ["--no-binary", ENGINE, _over()]
-    options += ["--no-deps"] if _is_installed() else []
+    options = ["--no-binary", ENGINE]
+    options += ["--no-deps", "--force-reinstall"] if _is_installed() else []
     options += [] if cached else ["--no-cache-dir"]
-    _install_engine(options, "Building the engine", shown, environment)
+    _install_engine(options, "Building the engine", shown)
     try:
         _prove(model, shown)
     except EngineDied as error:
@@ -162,11 +159,6 @@ def _is_unfinished() -> bool:
     return (installed.home() / UNFINISHED).exists()
 
 
-def _over() -> str:
-    """The option that replaces what is there; pip cannot remove what it half installed."""
-    return "--ignore-installed" if _is_unfinished() else "--force-reinstall"
-
-
 def _build_environment() -> dict[str, str]:
     return {"CMAKE_BUILD_PARALLEL_LEVEL": str(compiler.jobs()), **flags(os.environ)}
 
@@ -177,16 +169,20 @@ def _forget_wheels() -> bool:
     return pip.forget(f"{installed.WHEEL}-{version}", log=_log())
 
 
-def _install_engine(
-    options: Sequence[str], what: str, shown: Progress, environment: dict[str, str]
-) -> None:
+def _install_engine(options: Sequence[str], what: str, shown: Progress) -> None:
     """Has pip install the engine; it counts as not installed when that is cut off."""
     unfinished = installed.home() / UNFINISHED
     was_unfinished = unfinished.exists()
     unfinished.touch()
-    arguments = ["-v", *options, _requirement()]
+    over = ["--ignore-installed"] if was_unfinished else []  # pip cannot remove a half package
     try:
-        pip.install(arguments, what=what, log=_log(), progress=shown, environment=environment)
+        pip.install(
+            ["-v", *over, *options, _requirement()],
+            what=what,
+            log=_log(),
+            progress=shown,
+            environment=_build_environment(),
+        )
     except LauncherError:
         if not was_unfinished:
             unfinished.unlink()  # pip has put back what it had changed

@@ -95,16 +95,22 @@ def lack_of_space(needs: Sequence[tuple[Path, int]]) -> LauncherError | None:
         together[disk] = together.get(disk, 0) + size
         free = shutil.disk_usage(folder).free
         if free < together[disk]:
-            return LauncherError(
-                f"{folder} has {_gigabytes(free)} free, and the set-up needs "
-                f"{_gigabytes(together[disk])} there",
-                hint=(
-                    "Make room, and run the same command again. "
-                    "Temporary files can go to a larger disk:"
-                ),
-                commands=["export TMPDIR=/path/with/room"],
-            )
+            return _short(folder, free, together[disk])
     return None
+
+
+def _short(folder: Path, free: int, needed: int) -> LauncherError:
+    if str(folder) == tempfile.gettempdir():
+        hint = "Make room, or name another temporary folder, and run the same command again:"
+        command = "export TMPDIR=/path/with/room"
+    else:
+        hint = "Make room, and run the same command again. How full it is:"
+        command = shlex.join(["df", "-h", str(folder)])
+    return LauncherError(
+        f"{folder} has {_gigabytes(free)} free, and the set-up needs {_gigabytes(needed)} there",
+        hint=hint,
+        commands=[command],
+    )
 
 
 def _gigabytes(size: int) -> str:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 import textwrap
 import time
 import venv
@@ -275,7 +276,10 @@ def test_a_disk_without_room_is_seen_before_the_wait(tmp_path: Path) -> None:
     error = failures.lack_of_space([(tmp_path, free // 2), (tmp_path.parent, free)])
     assert error is not None
     assert f"{tmp_path.parent} has " in error.message
-    assert error.commands == ("export TMPDIR=/path/with/room",)
+    assert error.commands == (f"df -h {shlex.quote(str(tmp_path.parent))}",)
+    temporary = failures.lack_of_space([(Path(tempfile.gettempdir()), 1 << 60)])
+    assert temporary is not None
+    assert temporary.commands == ("export TMPDIR=/path/with/room",)
     assert failures.lack_of_space([(tmp_path, 1)]) is None
 
 
