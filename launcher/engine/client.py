@@ -248,7 +248,7 @@ def _refuse_difference(bundle: Bundle, header: Header, reply: Message) -> None:
 
 def _load_error(bundle: Bundle, words: str) -> LauncherError:
     """The engine's own words on a failed load, sorted by what can be done about it."""
-    last = words.splitlines()[-1] if words else ""
+    last = _telling(words)
     if "unknown model architecture" in words:
         line = _first(words, "unknown model architecture")
         return Unsupported(f"The engine cannot run {bundle.main.name}: {line}")
@@ -263,6 +263,14 @@ def _load_error(bundle: Bundle, words: str) -> LauncherError:
         f"The engine could not load {bundle.main.name}: {last}",
         hint="The file is damaged or incomplete. Get it again from where it came from.",
     )
+
+
+def _telling(words: str) -> str:
+    """The line that says what was wrong, not the one that says that something was."""
+    lines = words.splitlines()
+    causes = [line for line in lines if "error loading model" in line]
+    line = (causes or lines or ["it gave no reason"])[-1]
+    return line.partition("error loading model: ")[2] or line
 
 
 def _first(words: str, wanted: str) -> str:

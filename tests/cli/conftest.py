@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,27 @@ from launcher.licensing.acceptance import Acceptance
 from launcher.licensing.declaration import Person
 from launcher.paths import Places, places
 from tests.command import Here
+from tests.terminal import Start, Terminal
 
 
 @pytest.fixture
 def here(capsys: pytest.CaptureFixture[str]) -> Here:
     """The launcher, called in this process."""
     return Here(capsys)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Start]:
+    """Starts the launcher on a terminal; whatever still runs afterwards is ended."""
+    started: list[Terminal] = []
+
+    def start(*arguments: str) -> Terminal:
+        started.append(Terminal(*arguments))
+        return started[-1]
+
+    yield start
+    for screen in started:
+        screen.kill()
 
 
 @pytest.fixture
