@@ -246,8 +246,8 @@ def _ask_next(judgement: Judgement, asker: Asker) -> Asker | None:
     if code == "acceptance-needed":
         wanted = [r.licence for r in decision.reasons if r.code == "acceptance-needed"]
         licences = [policy.load().licences[id] for id in wanted]
-        accepted = ask_acceptance(asker, licences, declared.person)
-        return asker if accepted else None
+        ask_acceptance(asker, licences, declared.person)
+        return asker
     if code == "commercial-use-undeclared":
         answer = click.confirm("Is the use commercial?", default=None, err=True)
         return _with(asker, declared, replace(declared, commercial=answer))

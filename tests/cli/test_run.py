@@ -113,7 +113,7 @@ def test_decision_and_load_are_recorded_and_linked(folders: Places) -> None:
 
 def test_two_questions_then_the_answer(folders: Places, terminal: Start) -> None:
     screen = terminal("run", MODEL, "Why is the sky blue?", "-n", "8", "--temp", "0")
-    notice = screen.expect("Your answer:")
+    notice = screen.expect("Your answer (1, 2, 3)")
     assert "never sent anywhere" in notice
     assert str(folders.declaration) in notice
     screen.type("1\n")
