@@ -37,7 +37,7 @@ ENGINE = "llama-cpp-python"
 SPACE = 150 << 20  # bytes; the environment takes 0.09 GB before the engine comes
 TEST_SPACE = 400 << 20  # with the test tools
 
-_WORKS = "import sys, pip; sys.exit(sys.version_info < (3, 11))"
+_WORKS = "import sys; sys.exit(sys.version_info < (3, 11))"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,7 +104,7 @@ def _made_from() -> bytes:
 
 
 def _works() -> bool:
-    """Whether there is an environment with pip and a Python that is new enough."""
+    """Whether there is an environment with a Python that is new enough."""
     if not (VENV / "pyvenv.cfg").exists() or not PYTHON.exists():
         return False
     return subprocess.run([PYTHON, "-c", _WORKS], check=False, capture_output=True).returncode == 0
