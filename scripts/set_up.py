@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from launcher import files  # noqa: E402  # found in the checkout, before it is installed
-from launcher.engine import failures, pip  # noqa: E402
-from launcher.engine.installed import PROOF  # noqa: E402
-from launcher.engine.progress import Lines, one_at_a_time  # noqa: E402
 from launcher.errors import LauncherError  # noqa: E402
+from launcher.installation import failures, pip  # noqa: E402
+from launcher.installation.installed import PROOF  # noqa: E402
+from launcher.installation.progress import Lines, one_at_a_time  # noqa: E402
 
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     progress = Lines()
     try:
         if arguments == ["--engine"]:
-            from launcher.engine import build
+            from launcher.installation import build
 
             build.ensure(progress)
         else:

@@ -30,7 +30,7 @@ def command(rebuild: bool, as_json: bool, **values: Any) -> None:
     launcher doctor --rebuild
     """
     if rebuild:
-        from launcher.engine import build
+        from launcher.installation import build
 
         build.rebuild()
     body = _body(options.asker(values))
@@ -43,7 +43,7 @@ def command(rebuild: bool, as_json: bool, **values: Any) -> None:
 
 
 def _body(asker: Asker) -> dict[str, Any]:
-    from launcher.engine import build
+    from launcher.installation import build
 
     here = machine.measure()
     return {

@@ -72,6 +72,7 @@ WHO = _Who()
 YES_NO = _YesNo()
 
 
+_ROLES = [str(role) for role in Role]
 _ASKER_OPTIONS = (
     click.option(
         "--as",
@@ -86,7 +87,9 @@ _ASKER_OPTIONS = (
         multiple=True,
         help="Where the model and what it writes are used, if not in the domicile.",
     ),
-    click.option("--role", type=click.Choice([str(role) for role in Role]), help="How you come by the model."),
+    click.option(
+        "--role", type=click.Choice([str(role) for role in Role]), help="How you come by the model."
+    ),
     click.option("--product", help="The product that an end user uses."),
     click.option("--supplied-by", help="Who supplied that product."),
     click.option("--commercial", type=YES_NO, help="Whether the use is commercial."),

@@ -98,7 +98,7 @@ def _opened(request: Request, asker: Asker, wishes: Wishes, *, set_up: bool) -> 
 
 def _set_up(request: Request, asker: Asker) -> None:
     """Builds what is missing, once the gate has said that it is worth the wait."""
-    from launcher.engine import build
+    from launcher.installation import build
 
     if build.is_ready():
         return

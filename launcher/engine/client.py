@@ -309,5 +309,7 @@ def _died(status: int, last_words: str) -> EngineDied:
     detail = f": {last_words.splitlines()[-1]}" if last_words else ""
     return EngineDied(
         f"The engine was ended by {name}{detail}",
-        hint="The file may be damaged or made to do this. Nothing else was harmed.",
+        hint="The file may be damaged or made to do this, or the engine badly built. Nothing "
+        "else was harmed. If other files die, too, build the engine again:",
+        commands=[REBUILD],
     )

@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from launcher.engine import compiler
 from launcher.errors import LauncherError, NotFound
+from launcher.installation import compiler
 
 
 class NotOffered(LauncherError):

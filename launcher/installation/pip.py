@@ -17,8 +17,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher.engine import failures, machine
-from launcher.engine.progress import Progress
+from launcher.engine import machine
+from launcher.installation import failures
+from launcher.installation.progress import Progress
 
 _TICK = 1.0  # seconds between looks at a running program
 _KEPT_LINES = 2000  # of a program's output, for finding out what went wrong

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.engine import compiler, failures, installed, pip
-from launcher.engine.compiler import flags
-from launcher.engine.installed import is_ready
-from launcher.engine.progress import Lines, Progress, one_at_a_time
 from launcher.errors import EngineDied, IntegrityError, LauncherError
+from launcher.installation import compiler, failures, installed, pip
+from launcher.installation.compiler import flags
+from launcher.installation.installed import is_ready
+from launcher.installation.progress import Lines, Progress, one_at_a_time
 
 if TYPE_CHECKING:
     from launcher.models.catalogue import Model
@@ -233,7 +233,7 @@ def _install_model(shown: Progress) -> None:
 
 def _prove(path: Path, shown: Progress) -> None:
     """Has the real worker answer a real prompt, and keeps the proof. Raises `EngineDied`."""
-    from launcher.engine import proof
+    from launcher.installation import proof
 
     shown.show("Trying the engine")
     try:

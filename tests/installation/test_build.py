@@ -28,9 +28,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from launcher.engine import build, compiler, failures, pip, proof
-from launcher.engine.progress import Lines, one_at_a_time
 from launcher.errors import ExitCode, IntegrityError, LauncherError, NotFound
+from launcher.installation import build, compiler, failures, pip, proof
+from launcher.installation.progress import Lines, one_at_a_time
 from launcher.models import catalogue
 from launcher.models.sources import packaged_file
 
@@ -162,7 +162,7 @@ def test_the_wait_is_told_for_the_size_of_the_machine() -> None:
 def test_a_second_set_up_waits_for_the_first_and_says_so(tmp_path: Path, lines: Lines) -> None:
     code = textwrap.dedent(f"""\
         from pathlib import Path
-        from launcher.engine.progress import Lines, one_at_a_time
+        from launcher.installation.progress import Lines, one_at_a_time
         with one_at_a_time(Path({str(tmp_path / "set-up")!r}), Lines()):
             Path({str(tmp_path / "second")!r}).touch()
     """)
@@ -182,8 +182,8 @@ def test_a_set_up_waits_for_what_a_killed_one_has_left_running(
     code = textwrap.dedent(f"""\
         import os
         from pathlib import Path
-        from launcher.engine import pip
-        from launcher.engine.progress import Lines, one_at_a_time
+        from launcher.installation import pip
+        from launcher.installation.progress import Lines, one_at_a_time
         with one_at_a_time(Path({str(tmp_path / "set-up")!r}), Lines()):
             pip.run(
                 ["sh", "-c", "kill -9 $PPID; sleep 0.5; touch {tmp_path}/ended"],
@@ -286,8 +286,8 @@ def test_a_disk_without_room_is_seen_before_the_wait(tmp_path: Path) -> None:
 def test_a_step_ends_when_the_set_up_is_interrupted(tmp_path: Path) -> None:
     code = textwrap.dedent(f"""\
         from pathlib import Path
-        from launcher.engine import pip
-        from launcher.engine.progress import Lines
+        from launcher.installation import pip
+        from launcher.installation.progress import Lines
         pip.run(
             ["sh", "-c", "echo $$ > {tmp_path}/step; exec sleep 60"],
             what="A step", log=Path({str(tmp_path / "log")!r}), progress=Lines(),
@@ -336,7 +336,7 @@ def test_a_model_with_another_digest_is_not_loaded_for_the_proof(tmp_path: Path)
 def test_asking_whether_the_engine_is_ready_is_quick_and_imports_nothing_heavy() -> None:
     code = textwrap.dedent("""\
         import sys, time
-        from launcher.engine import build
+        from launcher.installation import build
         def seconds():
             start = time.perf_counter()
             build.is_ready()
@@ -351,7 +351,7 @@ def test_asking_whether_the_engine_is_ready_is_quick_and_imports_nothing_heavy()
 
 
 def test_the_set_up_needs_nothing_but_the_standard_library() -> None:
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import launcher.engine.build"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import launcher.installation.build"
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
 
 
@@ -474,7 +474,7 @@ class Checkout:
         )
 
     def is_ready(self) -> bool:
-        code = "from launcher.engine import build; print(build.is_ready())"
+        code = "from launcher.installation import build; print(build.is_ready())"
         return subprocess.check_output([self.python, "-c", code], text=True) == "True\n"
 
     def log(self) -> str:
