@@ -65,7 +65,7 @@ class PinnedFile:
         pieces = []
         try:
             # A network file system may give less than it was asked for, and more later.
-            while size and (piece := os.pread(self.descriptor, size, offset)):
+            while piece := os.pread(self.descriptor, size, offset):
                 pieces.append(piece)
                 offset += len(piece)
                 size -= len(piece)

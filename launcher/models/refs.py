@@ -66,8 +66,9 @@ def parse(text: str) -> Ref:
     text = text.strip()
     if "\0" in text:
         raise NotFound("a name with a NUL in it is nobody's")
-    if _HUB_PREFIX.match(text):
-        return _hub(_HUB_PREFIX.sub("", text, count=1))
+    prefix = _HUB_PREFIX.match(text)
+    if prefix:
+        return _hub(text[prefix.end() :])
     if _is_path(text):
         return PathRef(_expanded(text))
     if "/" in text:

@@ -65,6 +65,11 @@ def test_every_type_of_value_is_read_as_it_was_written() -> None:
     assert list(found.metadata) == list(EVERY_TYPE)
 
 
+def test_types_have_the_numbers_of_the_official_package() -> None:
+    official_types = {each.name: each.value for each in official.GGUFValueType}
+    assert {each.name: each.value for each in ValueType} == official_types
+
+
 def test_a_number_is_neither_a_truth_nor_a_fraction() -> None:
     found = read(header([entry(key, value) for key, value in EVERY_TYPE.items()]))
     assert found.number("a.u64") == 2**64 - 1
@@ -90,12 +95,12 @@ def test_a_string_that_is_not_utf_8_is_kept_as_it_is() -> None:
 
 
 def test_a_long_array_is_summarised() -> None:
-    values = Entry(ValueType.INT32, tuple(range(1025)), is_array=True)
-    names = Entry(ValueType.STRING, ("x",) * 1025, is_array=True)
-    found = read(header([entry("a.b", values), entry("a.c", names), entry("a.d", 7)]))
-    assert found.metadata["a.b"].value == Summary(ValueType.INT32, 1025)
-    assert found.metadata["a.c"].value == Summary(ValueType.STRING, 1025)
-    assert found.number("a.d") == 7
+    for value in (3, "x"):
+        kept, long = [value] * 1024, [value] * 1025
+        found = read(header([entry("a.b", kept), entry("a.c", long), entry("a.d", 7)]))
+        assert found.metadata["a.b"].value == tuple(kept)
+        assert found.metadata["a.c"].value == Summary(found.metadata["a.b"].type, 1025)
+        assert found.number("a.d") == 7
 
 
 def test_a_string_of_more_than_a_mebibyte_is_not_kept() -> None:
@@ -112,6 +117,21 @@ def test_many_short_arrays_are_not_all_kept() -> None:
     found = read(header(entries)).metadata.values()
     kept = [value for value in found if isinstance(value.value, tuple)]
     assert len(kept) == gguf.MAX_KEPT_ELEMENTS // 1000
+
+
+@pytest.mark.parametrize("shift", range(17))
+def test_strings_are_read_across_the_end_of_what_was_fetched(shift: int) -> None:
+    """Wherever it falls: in a length, in a string, between two."""
+    fill = entry("a.fill", "x" * (gguf.FIRST_WINDOW - 40_000 + shift))
+    names = [f"{index:09}" for index in range(5000)]
+    payload = array(ValueType.STRING, names)
+    for key in ("a.skipped", gguf.TOKENS):
+        data = header([fill, raw_entry(key, ValueType.ARRAY, payload), entry("a.b", 7)])
+        found = read(data)
+        assert found.number("a.b") == 7
+        assert len(data) > gguf.FIRST_WINDOW
+    digest = hashlib.sha256(payload[12:]).hexdigest()
+    assert found.metadata[gguf.TOKENS].value == Summary(ValueType.STRING, 5000, digest, 5000)
 
 
 def test_tokens_are_counted_and_hashed_but_not_kept() -> None:
@@ -321,6 +341,17 @@ def with_many_strings(length: int) -> bytes:
     return header([raw_entry(LAST, ValueType.ARRAY, array(ValueType.STRING, values, length))])
 
 
+def with_long_strings(kind: str) -> Callable[[int], bytes]:
+    """So long that the file could hold many more of the shortest."""
+    key, count = {"token": (gguf.TOKENS, 3), "kept": (LAST, 3), "skipped": (LAST, 1025)}[kind]
+
+    def build(more: int) -> bytes:
+        payload = array(ValueType.STRING, ["long enough"] * count, count + more)
+        return header([raw_entry(key, ValueType.ARRAY, payload)])
+
+    return build
+
+
 def with_tokens(length: int) -> bytes:
     payload = array(ValueType.STRING, ["", "", ""], length)
     return header([raw_entry(gguf.TOKENS, ValueType.ARRAY, payload)])
@@ -387,6 +418,7 @@ WRONG: list[tuple[Callable[[Any], bytes], Any, Any, str]] = [
     (lambda version: header([ARCHITECTURE], version=version), 3, 2**32 - 1, "version 4294967295"),
     (big_endian, "<", ">", "big-endian"),
     (lambda count: header([ARCHITECTURE], entry_count=count), 1, 2, "ends in the middle"),
+    (lambda count: header([ARCHITECTURE], entry_count=count), 1, 65536, "ends in the middle"),
     (lambda count: header([ARCHITECTURE], entry_count=count), 1, 65537, "65537 metadata entries"),
     (lambda count: header([ARCHITECTURE], entry_count=count), 1, 2**63, "entries are announced"),
     (lambda count: header([ARCHITECTURE], tensor_count=count), 0, 1, "ends in the middle"),
@@ -433,6 +465,9 @@ WRONG: list[tuple[Callable[[Any], bytes], Any, Any, str]] = [
         for kind in ("token", "kept", "skipped")
         for wrong in (5, 2**40, 2**63, 2**64 - 1)
     ),
+    (with_long_strings("token"), 0, 1, "ends in the middle"),
+    (with_long_strings("kept"), 0, 1, "ends in the middle"),
+    (with_long_strings("skipped"), 0, 1, "ends in the middle"),
     (with_alignment, Entry(u32, 32), Entry(ValueType.UINT64, 32), "unsigned 32-bit"),
     (with_alignment, Entry(u32, 32), Entry(ValueType.INT32, 32), "unsigned 32-bit"),
     (with_alignment, Entry(u32, 32), Entry(ValueType.STRING, "32"), "unsigned 32-bit"),
@@ -517,6 +552,7 @@ def test_a_header_cut_anywhere_is_refused() -> None:
     [
         (b"plain", "'plain'"),
         (b"\x1b[31mred\n\0", "'\\x1b[31mred\\n\\x00'"),
+        (b"x" * 60, f"'{'x' * 60}'"),
         (b"x" * 61, f"'{'x' * 60}'…"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher.errors import ExitCode, NotFound
-from launcher.models.refs import CatalogueRef, HubRef, PathRef, Ref, parse
+from launcher.models.refs import CatalogueRef, HubRef, PathRef, Ref, is_repository, parse
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -149,6 +149,8 @@ def test_a_file_does_not_take_the_place_of_a_name(
         "hf.co/owner/name/..\\x.gguf",
         "hf.co/owner/name/a\nb.gguf",
         "hf.co/owner/name/README.md",
+        "hf.co/owner/name/resolve",
+        "hf.co/hf.co/owner/name/tree",
         "https://huggingface.co/owner/name/discussions/1",
         "https://huggingface.co/owner/name/resolve/../x.gguf",
         "https://example.com/owner/name",
@@ -176,6 +178,12 @@ def test_what_has_no_known_form_is_not_found(text: str) -> None:
 def test_a_reference_is_shown_as_it_can_be_typed(text: str) -> None:
     assert str(parse(text)) == text
     assert parse(str(parse(text))) == parse(text)
+
+
+def test_a_repository_has_an_owner_and_a_name() -> None:
+    assert is_repository("owner/name")
+    assert not is_repository("owner")
+    assert not is_repository("owner/name/more")
 
 
 @settings(max_examples=300, deadline=None)
