@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from launcher.clearance import Verdict
-from launcher.errors import ExitCode
 from launcher.licensing.acceptance import Acceptances
-from launcher.licensing.conditions import Truth, applies, gate_reason
+from launcher.licensing.clauses import Clauses
+from launcher.licensing.conditions import gate_reason
 from launcher.licensing.decision import BoundDuty, Decision, Reason, gate_reasons
 from launcher.licensing.declaration import Declaration
 from launcher.licensing.overlay import Overlay
-from launcher.licensing.policy import Effect, Licence, Policy, Rule
+from launcher.licensing.policy import Licence, Policy
 from launcher.models.bundle import Bundle, Role
 from launcher.models.identity import Candidate, Identity, Kind, modalities
 
@@ -43,7 +43,7 @@ class Case:
 
 def decide(case: Case) -> Decision:
     """The verdict on a bundle for a declaration."""
-    parts = [_PartCase(case, identity) for identity in case.identities]
+    parts = [_Part(case, identity) for identity in case.identities]
     reasons = _deciding([reason for part in parts for reason in part.reasons()])
     licences = _unique(licence for part in parts for licence in part.licences)
     main = parts[0]
@@ -55,7 +55,7 @@ def decide(case: Case) -> Decision:
         subject=case.bundle.fingerprint,
         ref=str(case.bundle.ref),
         title=main.identity.title,
-        family=main.family,
+        family=main.about,
         candidates=tuple(_unique(id for part in parts for id in part.candidates)),
         licence=licences[0].id if licences else "",
         licences=tuple(licence.id for licence in licences),
@@ -90,52 +90,101 @@ def _unique(items: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(items))
 
 
-class _PartCase:
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A family that a part could be, and what its licence has against the load."""
+
+    candidate: Candidate
+    licence: Licence
+    territorial: tuple[Reason, ...]
+    """What shuts out by domicile or place of use."""
+    conditions: tuple[Reason, ...]
+    """Commerce, users, revenue, acceptance."""
+
+    @property
+    def title(self) -> str:
+        return self.candidate.family.title
+
+    @property
+    def is_shut_out(self) -> bool:
+        return _refuses(self.territorial)
+
+    @property
+    def is_refused(self) -> bool:
+        return self.is_shut_out or _refuses(self.conditions)
+
+    @property
+    def strictness(self) -> tuple[int, int]:
+        """Orders families by how much they ask of this asker."""
+        weights = {Verdict.REFUSE: 2, Verdict.ASK: 1, Verdict.ALLOW: 0}
+        worst = max((weights[reason.effect] for reason in self.conditions), default=0)
+        return worst, len(self.licence.rules) + len(self.licence.duties)
+
+
+def _refuses(reasons: Iterable[Reason]) -> bool:
+    return any(reason.effect is Verdict.REFUSE for reason in reasons)
+
+
+class _Part:
     """One part: the families it could be, the licences that bind, what stands against it."""
 
     def __init__(self, case: Case, identity: Identity) -> None:
         self.case = case
         self.identity = identity
-        self.structural = [found for found in identity.candidates if found.structural]
-        self.added = [found for found in identity.candidates if not found.structural]
-        # Statements add what they name; they choose only among what the structure allows.
-        self.binding = [*([self._best()] if self.structural else []), *self.added]
+        self.families = [self._family(candidate) for candidate in identity.candidates]
+        self.structural = [found for found in self.families if found.candidate.structural]
+        self.added = [found for found in self.families if not found.candidate.structural]
         self.spellings = [
             stated.spelling
             for stated in identity.licences
             if stated.spelling.lower() not in _NO_LICENCE
         ]
-        self.stated = [
-            licence for licence in map(case.policy.find, self.spellings) if licence is not None
-        ]
-        self.licences = _unique([*map(self._licence, self.binding), *self.stated])
-        self.withheld: list[Candidate] = []
+        found = (case.policy.find(spelling) for spelling in self.spellings)
+        self.stated = [licence for licence in found if licence is not None]
+        self.best = self._best()
+        self.binding = [*([self.best] if self.best else []), *self.added]
+        bound = [family.licence for family in self.binding]
+        self.beside = [licence for licence in _unique(self.stated) if licence not in bound]
+        self.licences = _unique([*bound, *self.beside])
+
+    def _family(self, candidate: Candidate) -> _Family:
+        """Without a declaration nothing is known against a family, nor for it."""
+        case, family = self.case, candidate.family
+        licence = case.policy.licences[family.licence]
+        clauses = Clauses(case.policy, licence, family.released_as)
+        declaration = case.declaration
+        if declaration is None:
+            return _Family(candidate, licence, (), ())
+        return _Family(
+            candidate,
+            licence,
+            tuple(clauses.territorial(declaration)),
+            tuple(clauses.conditions(declaration, case.acceptances)),
+        )
+
+    def _support(self, family: _Family) -> int:
+        """How strongly statements choose this family: names, origins, and the licence named."""
+        return 2 * family.candidate.support + (family.licence in self.stated)
+
+    def _best(self) -> _Family | None:
+        """Of what the structure allows, the family whose conditions bind.
+
+        The one that the statements support best; where nothing is stated, the strictest.
+        """
+        if not self.structural:
+            return None
+        return max(self.structural, key=lambda found: (self._support(found), found.strictness))
 
     @property
-    def family(self) -> str:
-        """The family that the outcome is about: the withheld one where one is."""
-        about = [*self.withheld, *self.binding]
-        return about[0].family.id if about else ""
+    def about(self) -> str:
+        """The family that the outcome is about: one that is refused before one that is not."""
+        refused = [found for found in self.binding if found.is_refused]
+        found = [*refused, *self.binding]
+        return found[0].candidate.family.id if found else ""
 
     @property
     def candidates(self) -> list[str]:
         return [found.family.id for found in self.identity.candidates]
-
-    def _licence(self, candidate: Candidate) -> Licence:
-        return self.case.policy.licences[candidate.family.licence]
-
-    def _best(self) -> Candidate:
-        """The family whose conditions bind: the best supported one, else the strictest."""
-        stated = set(map(self.case.policy.find, (s.spelling for s in self.identity.licences)))
-
-        def support(candidate: Candidate) -> int:
-            return 2 * candidate.support + (self._licence(candidate) in stated)
-
-        def strictness(candidate: Candidate) -> tuple[int, int, int]:
-            licence = self._licence(candidate)
-            return (licence.acceptance, len(licence.rules), len(licence.duties))
-
-        return max(self.structural, key=lambda found: (support(found), strictness(found)))
 
     def reasons(self) -> Iterator[Reason]:
         """Everything that stands against loading this part."""
@@ -146,15 +195,9 @@ class _PartCase:
             return
         yield from self._own_policies()
         yield from self._shut_out_by_hub(declaration)
-        shut_out = list(self._shut_out(declaration))
-        yield from shut_out
-        if any(reason.exit_code is ExitCode.UNIDENTIFIED for reason in shut_out):
-            return  # whose conditions hold is not known before it is known what the file is
-        for candidate in self.binding:
-            yield from self._conditions(declaration, candidate)
-        for licence in self.stated:
-            if licence not in map(self._licence, self.binding):
-                yield from self._beside(declaration, licence)
+        yield from self._by_families()
+        for licence in self.beside:
+            yield from self._beside(declaration, licence)
 
     def _unknown(self) -> Iterator[Reason]:
         """What keeps the file from having a known licence."""
@@ -173,27 +216,34 @@ class _PartCase:
             return bool(self.added)
         return any(claim.kind is Kind.CATALOGUE for claim in self.identity.evidence)
 
-    def _shut_out(self, declaration: Declaration) -> Iterator[Reason]:
-        """Rules on domicile and place of use, over every family that the part can be."""
-        found = {
-            candidate.family.id: list(self._territorial(declaration, candidate))
-            for candidate in self.identity.candidates
-        }
-        withheld = [
-            candidate
-            for candidate in self.identity.candidates
-            if any(reason.effect is Verdict.REFUSE for reason in found[candidate.family.id])
-        ]
-        named = [candidate for candidate in withheld if candidate.said]
-        possible = [candidate for candidate in self.structural if candidate not in withheld]
-        if withheld and not named and possible:
+    def _by_families(self) -> Iterator[Reason]:
+        """Refuse, where all that the part can be or what it is named is; else ask; else follow."""
+        said = [found for found in self.families if found.candidate.said]
+        yield from _refusing(found for found in said if found.is_shut_out)
+        yield from _refusing(found for found in self.binding if self._is_stated(found))
+        withheld = [found for found in self.structural if self._is_withheld(found)]
+        possible = [found for found in self.structural if found not in withheld]
+        if withheld and not possible:
+            yield from _refusing(withheld)
+        for found in self.families:
+            yield from _asking(found.territorial)
+        if withheld and possible:
+            # Whose conditions hold is not known before it is known what the file is.
             yield _needs_identification(withheld, possible)
-            withheld = []
-        self.withheld = withheld
-        for candidate in withheld:
-            yield from _refusing(found[candidate.family.id])
-        for reasons in found.values():
-            yield from (reason for reason in reasons if reason.effect is not Verdict.REFUSE)
+            return
+        for found in self.binding:
+            yield from found.conditions
+
+    def _is_stated(self, family: _Family) -> bool:
+        return self._support(family) > 0
+
+    def _is_withheld(self, family: _Family) -> bool:
+        """Territory binds for every family; conditions of one that nothing speaks for, too,
+
+        as long as nothing says which of the set the part is.
+        """
+        nothing_stated = not any(self._is_stated(found) for found in self.structural)
+        return family.is_refused if nothing_stated else family.is_shut_out
 
     def _own_policies(self) -> Iterator[Reason]:
         """What a user's or a site's own policy has against anything that binds here."""
@@ -222,71 +272,27 @@ class _PartCase:
             elif answer != "does-not-apply":
                 yield reason
 
-    def _territorial(self, declaration: Declaration, candidate: Candidate) -> Iterator[Reason]:
-        licence = self._licence(candidate)
-        rules = [rule for rule in licence.rules if rule.is_territorial]
-        return self._evaluate(declaration, licence, rules, candidate.family.released_as)
-
-    def _conditions(self, declaration: Declaration, candidate: Candidate) -> Iterator[Reason]:
-        """What the licence asks for besides the territory, acceptance included."""
-        licence = self._licence(candidate)
-        rules = [rule for rule in licence.rules if not rule.is_territorial]
-        yield from self._evaluate(declaration, licence, rules, candidate.family.released_as)
-        yield from self._acceptance(declaration, licence)
-
     def _beside(self, declaration: Declaration, licence: Licence) -> Iterator[Reason]:
         """A licence that is stated, but not that of a family the part could be."""
         released_as = licence.releases[0] if len(licence.releases) == 1 else ""
-        yield from self._evaluate(declaration, licence, licence.rules, released_as)
-        yield from self._acceptance(declaration, licence)
-
-    def _evaluate(
-        self,
-        declaration: Declaration,
-        licence: Licence,
-        rules: Sequence[Rule],
-        released_as: str,
-    ) -> Iterator[Reason]:
-        for rule in rules:
-            finding = applies(rule, licence, released_as, declaration, self.case.policy.regions)
-            if finding.truth is Truth.YES:
-                yield _reason(rule, licence)
-            yield from finding.missing
-
-    def _acceptance(self, declaration: Declaration, licence: Licence) -> Iterator[Reason]:
-        if not licence.acceptance:
-            return
-        answer = self.case.acceptances.answer(licence, declaration.person)
-        if answer is None:
-            yield gate_reason("acceptance-needed", licence)
-        elif not answer:
-            yield gate_reason("acceptance-refused", licence)
+        clauses = Clauses(self.case.policy, licence, released_as)
+        yield from clauses.territorial(declaration)
+        yield from clauses.conditions(declaration, self.case.acceptances)
 
 
-def _refusing(reasons: Iterable[Reason]) -> Iterator[Reason]:
-    return (reason for reason in reasons if reason.effect is Verdict.REFUSE)
+def _refusing(families: Iterable[_Family]) -> Iterator[Reason]:
+    for found in families:
+        for reason in (*found.territorial, *found.conditions):
+            if reason.effect is Verdict.REFUSE:
+                yield reason
 
 
-def _needs_identification(withheld: Sequence[Candidate], others: Sequence[Candidate]) -> Reason:
-    def titles(candidates: Sequence[Candidate]) -> str:
-        return " or ".join(_unique(candidate.family.title for candidate in candidates))
+def _asking(reasons: Iterable[Reason]) -> Iterator[Reason]:
+    return (reason for reason in reasons if reason.effect is not Verdict.REFUSE)
+
+
+def _needs_identification(withheld: Sequence[_Family], others: Sequence[_Family]) -> Reason:
+    def titles(families: Sequence[_Family]) -> str:
+        return " or ".join(_unique(found.title for found in families))
 
     return gate_reason("needs-identification", withheld=titles(withheld), others=titles(others))
-
-
-def _reason(rule: Rule, licence: Licence) -> Reason:
-    """A rule of a licence as a reason."""
-    document = licence.document(rule.document)
-    refuses = rule.effect is Effect.REFUSE
-    return Reason(
-        code=rule.code,
-        effect=Verdict.REFUSE if refuses else Verdict.ASK,
-        exit_code=ExitCode.REFUSED if refuses else ExitCode.PERSON_NEEDED,
-        text=rule.text,
-        licence=licence.id,
-        document=document.title,
-        clause=rule.clause,
-        quote=rule.quote,
-        source=document.url,
-        sha256=document.sha256[0] if document.sha256 else "",
-    )
