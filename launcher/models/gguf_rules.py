@@ -26,6 +26,7 @@ from launcher.models.gguf import (
 
 MAX_LAYERS = 512  # LLAMA_MAX_LAYERS: ggml aborts above it
 MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS
+MAX_WIDTH = 1 << 24  # the engine multiplies widths in 32 bits, and they must not come round
 MAX_ELEMENTS = 1 << 48
 MAX_STATEMENT = 4096  # characters in a string that a decision may rest on
 ENGINE_ALIGNMENT = 32  # TENSOR_ALIGNMENT: ggml aborts on weights mapped at anything else
@@ -64,6 +65,12 @@ _COUNTED = (
     "vocab_size",
 )
 _NOT_NEGATIVE = ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon")
+_WIDTHS = (
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+)
 _ROPE_SCALING = ("none", "linear", "yarn", "longrope")
 _DROPS_ONE_EXPERT = ("hunyuan-dense", "hunyuan_vl")  # the engine takes one expert for none there
 _WHOLE_NUMBERS = frozenset(
@@ -187,6 +194,8 @@ def _check_count(header: Header, name: str) -> None:
         raise HeaderError(f"'{key}' is not a whole number")
     if any(value < 0 for value in _numbers(entry)):
         raise HeaderError(f"'{key}' is negative")
+    if name in _WIDTHS and any(value > MAX_WIDTH for value in _numbers(entry)):
+        raise HeaderError(f"'{key}' is greater than {MAX_WIDTH}")
 
 
 def _check_not_negative(header: Header, name: str) -> None:
@@ -262,7 +271,7 @@ def _check_per_token(header: Header, key: str, count: int) -> None:
     length = entry.value.length if isinstance(entry.value, Summary) else 0
     if isinstance(entry.value, tuple):
         length = len(entry.value)
-    if not entry.is_array or length != count:
+    if length != count:
         raise HeaderError(f"'{key}' has {length} elements for {count} tokens")
 
 

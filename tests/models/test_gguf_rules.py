@@ -323,6 +323,24 @@ def test_what_is_counted_is_a_whole_number(
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "embedding_length",
+        "feed_forward_length",
+        "attention.head_count",
+        "attention.head_count_kv",
+    ],
+)
+@pytest.mark.parametrize("value", [(1 << 24) + 1, (1 << 30) + 2, [2, (1 << 30) + 2]])
+def test_a_width_that_would_come_round_to_a_small_one_is_refused(
+    name: str, value: Written, tmp_path: Path
+) -> None:
+    """The engine multiplies heads of 16 by 2**30 + 2 of them, gets 32, and aborts later."""
+    read(model(tmp_path, {f"llama.{name}": 1 << 24}))
+    refuse(model(tmp_path, {f"llama.{name}": value}), f"'llama.{name}' is greater than 16777216")
+
+
+@pytest.mark.parametrize(
     ("metadata", "words"),
     [
         ({"llama.block_count": 0}, "0 layers; the engine takes 1 to 512"),
@@ -364,6 +382,7 @@ def experts(
         (8, i32(0, 8)),
         (64, 6, 1, 1),
         (256, 8, 8, 4),
+        (8, 2, 4, 1),
     ],
 )
 def test_experts_as_real_models_have_them_are_accepted(
@@ -387,6 +406,8 @@ def test_experts_as_real_models_have_them_are_accepted(
         ((8, 2, 3, 2), "8 experts in 3 groups, 2 used"),
         ((8, 2, 4, 4), "8 experts in 4 groups, 4 used"),
         ((8, 2, 4, 0), "8 experts in 4 groups, 0 used"),
+        ((8, 2, 4), "8 experts in 4 groups, 0 used"),
+        ((8, 2, 2, 2), "8 experts in 2 groups, 2 used"),
     ],
 )
 def test_experts_that_the_engine_would_abort_on_are_refused(
