@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -134,10 +134,11 @@ def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]]) ->
 
     parts: list[str] = []
     steered = sys.stdout.isatty()
-    with _interruptible(engine):
-        for event in engine.generate(
-            messages, sampling=style.sampling, max_tokens=style.max_tokens
-        ):
+    with _interruptible(engine) as interrupted:
+        events = engine.generate(messages, sampling=style.sampling, max_tokens=style.max_tokens)
+        if interrupted():
+            engine.stop()  # Ctrl-C came before there was anything to stop
+        for event in events:
             if isinstance(event, Done):
                 break
             parts.append(event.text)
@@ -154,16 +155,21 @@ def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]]) ->
 
 
 @contextlib.contextmanager
-def _interruptible(engine: Engine) -> Iterator[None]:
-    """The first Ctrl-C ends the answer, a second one the program."""
+def _interruptible(engine: Engine) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C ends the answer, a second one the program.
+
+    Yields a function that says whether Ctrl-C was pressed.
+    """
+    pressed: list[int] = []
 
     def stop(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        pressed.append(number)
         engine.stop()
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield lambda: bool(pressed)
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -132,7 +132,7 @@ class Engine:
         cannot load the files, `EngineDied`, `Unsupported` or `DoesNotFit`.
         """
         self._worker = worker
-        self._cleared = cleared
+        self._number = 0
         bundle, plan = cleared.bundle, cleared.plan
         files = [part.file for part in bundle.parts if part.file is not None]
         header = bundle.main.header
@@ -163,15 +163,20 @@ class Engine:
         sampling: dict[str, Any],
         max_tokens: int | None,
     ) -> Iterator[Text | Done]:
-        """The answer to a conversation, piece by piece; a `Done` ends it."""
+        """Asks for the answer to a conversation; it comes piece by piece, and a `Done` ends it."""
+        self._number += 1
         self._worker.send(
             {
                 "type": "generate",
+                "number": self._number,
                 "messages": list(messages),
                 "sampling": sampling,
                 "max_tokens": max_tokens,
             }
         )
+        return self._events()
+
+    def _events(self) -> Iterator[Text | Done]:
         while True:
             reply = self._worker.receive()
             if reply["type"] == "text":
@@ -184,8 +189,8 @@ class Engine:
                 raise _generation_error(reply)
 
     def stop(self) -> None:
-        """Ends the running answer; what was generated so far still arrives."""
-        self._worker.send({"type": "stop"})
+        """Ends the answer that was asked for last; what was generated so far still arrives."""
+        self._worker.send({"type": "stop", "number": self._number})
 
     def __enter__(self) -> Engine:
         return self

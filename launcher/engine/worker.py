@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from launcher.engine import llama
 from launcher.engine.messages import Channel, Closed, Message, close_all
@@ -28,7 +28,7 @@ class Inbox:
 
     def __init__(self, channel: Channel) -> None:
         self.waiting: queue.SimpleQueue[tuple[Message, list[int]] | None] = queue.SimpleQueue()
-        self.stopped = False
+        self.stopped = 0  # the number of the latest answer that is not wanted any more
         self._channel = channel
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -37,16 +37,12 @@ class Inbox:
             while True:
                 message, files = self._channel.receive()
                 if message["type"] == "stop":
-                    self.stopped = True
+                    self.stopped = message["number"]
                 else:
-                    self.stopped = False
                     self.waiting.put((message, files))
         except Closed:
-            self.stopped = True
+            self.stopped = sys.maxsize
             self.waiting.put(None)
-
-    def is_stopped(self) -> bool:
-        return self.stopped
 
 
 class Worker:
@@ -104,7 +100,7 @@ class Worker:
             return
         sampler = llama.Sampler(llama.Sampling(**message["sampling"]))
         try:
-            Answer(self, prompt, sampler, message["max_tokens"], room).give()
+            Answer(self, message, prompt, sampler, room).give()
         finally:
             sampler.close()
 
@@ -131,19 +127,24 @@ class Answer:
     def __init__(
         self,
         worker: Worker,
+        message: Message,
         prompt: Sequence[int],
         sampler: llama.Sampler,
-        max_tokens: int | None,
         room: int,
     ) -> None:
+        max_tokens: int | None = message["max_tokens"]
+        self.number: int = message["number"]
         self.worker = worker
         self.prompt = prompt
         self.sampler = sampler
         self.limit = room if max_tokens is None else min(max_tokens, room)
         self.ran_out = "context" if max_tokens is None or max_tokens > room else "length"
-        self.stop: Callable[[], bool] = worker.inbox.is_stopped
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.count = 0
+
+    def stop(self) -> bool:
+        """Whether nobody wants the rest."""
+        return self.worker.inbox.stopped >= self.number
 
     def give(self) -> None:
         """Sends the answer in pieces, then why it ended."""

@@ -180,10 +180,13 @@ def plain(name: str) -> str:
 
     >>> plain("Llama3.2 11B_Vision")
     'llama-3.2-11b-vision'
+    >>> plain("Llama-3.2-3B.Q4_K_M.gguf")
+    'llama-3.2-3b-q4-k-m-gguf'
     """
     text = re.sub(r"(?<=\d)_(?=\d)", ".", name.lower())
     text = re.sub(r"([a-z]{3,})(?=\d)", r"\1-", text)
-    return re.sub(r"[^a-z0-9.]+", "-", text).strip("-.")
+    text = re.sub(r"(?<!\d)\.|\.(?!\d)", "-", text)  # a point belongs to a number or to nothing
+    return re.sub(r"[^a-z0-9.]+", "-", text).strip("-")
 
 
 def says(name: str, phrase: str) -> bool:
