@@ -517,7 +517,7 @@ def test_a_type_that_the_engine_dropped_is_named(kind: int, name: str, tmp_path:
 def test_tensors_that_cannot_be_are_refused(
     infos: Sequence[bytes], words: str, tmp_path: Path
 ) -> None:
-    read(tensors(tmp_path, tensor("a", (8,)), tensor("b", (8,), offset=32), data=64))
+    read(tensors(tmp_path, tensor("a", (8, 1)), tensor("b", (1,), offset=32), data=36))
     refuse(tensors(tmp_path, *infos), words)
 
 
