@@ -152,10 +152,12 @@ QWEN_RESEARCH = Licence("qwen-research", non_commercial=True, verified=False)
 # MRL-0.1, section 3.2: "only ... for Research Purposes": second hand.
 MRL = Licence("mrl", non_commercial=True, verified=False)
 
-# CC-BY-NC-4.0 itself is known (scancode cc-by-nc-4.0, section 2(a)(1): "for NonCommercial
-# purposes only"). That Command R7B is under it, and the use policy added to it, are second
-# hand.
-COMMAND_R = Licence("cc-by-nc-4.0", non_commercial=True, verified=False)
+# scancode cc-by-nc-4.0, section 2(a)(1): "for NonCommercial purposes only". The text was
+# read, so a file that states it may be refused.
+CC_BY_NC = Licence("cc-by-nc-4.0", non_commercial=True)
+# That Cohere put Command R7B under CC-BY-NC-4.0, and the use policy added to it, are second
+# hand: what structure alone tells of it may ask, not refuse.
+COMMAND_R = Licence("command-r", non_commercial=True, verified=False)
 
 # EXAONE, section 3.1: "expressly prohibited from using the Model, Derivatives, or Output
 # for any commercial purposes".
@@ -216,6 +218,10 @@ class Release:
     shape: Shape
     multimodal: bool = False
     """As it was released, not as a file carries it (docs/design.md, section 4, point 5)."""
+
+    states: Licence | None = None
+    """A licence that an honest file of it states and whose text was read, where its own is
+    second hand: "a stated licence binds beside it" (docs/design.md, section 4, point 2)."""
 
     @property
     def restricted(self) -> bool:
@@ -329,11 +335,24 @@ RELEASES = {
     "falcon3-1b": Release(FALCON_LLM, "llama", (18, 2048, 8192, 8, 4, 0, 131072)),
     # mlc-ai/mlc-llm python/mlc_llm/model/model_preset.py @ 79d603f0.
     "stablelm-2-1.6b": Release(STABILITY, "stablelm", (24, 2048, 5632, 32, 32, 0, 100352)),
-    # llama-cpp-python 0.3.36, vendor/llama.cpp/src/models/cohere2.cpp.
-    "command-r7b": Release(COMMAND_R, "cohere2", (32, 4096, 14336, 32, 8, 0, 256000)),
+    # llama-cpp-python 0.3.36, vendor/llama.cpp/src/models/cohere2.cpp. An honest file says
+    # `general.license: cc-by-nc-4.0`.
+    "command-r7b": Release(
+        COMMAND_R, "cohere2", (32, 4096, 14336, 32, 8, 0, 256000), states=CC_BY_NC
+    ),
 }
 
 # --- What a file can be -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One thing that a file can be."""
+
+    licences: tuple[Licence, ...]
+    """Its own, and a stated one that binds beside it."""
+    restricted: bool
+    """Whether it shuts anybody out by domicile or place of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,46 +361,41 @@ class File:
 
     place: Place
     """Where the restricted families among its possible ones shut somebody out."""
-    may_be_free: bool
-    """Whether some family that it can be is free everywhere."""
-    says_restricted: bool
-    """Whether it says that it is of a restricted family: that alone identifies."""
-    conditions: tuple[Licence, ...]
-    """Whose conditions on commerce, figures and acceptance count."""
+    families: tuple[Family, ...]
+    """Whose refusals and conditions count: the one that it says it is, or else all."""
 
 
-def _twins(release: Release) -> list[Release]:
-    """The releases of one shape. Nothing but the exact shape brings in a free one."""
-    return [r for r in RELEASES.values() if (r.arch, r.shape) == (release.arch, release.shape)]
+def _set(release: Release) -> list[Release]:
+    """All that a file of this structure can be.
 
-
-def _conditions(release: Release, evidence: Evidence) -> tuple[Licence, ...]:
-    """docs/design.md, section 4, point 6.
-
-    Reading: "the strictest of the set" is taken over the exact shape. A restricted family
-    that only its architecture keeps in the set brings its place rule, not its figures.
+    docs/design.md, section 4: an architecture that a restricted family uses keeps that
+    family in the set at any size, and no statement takes it out. Nothing but the exact
+    shape brings in a free one.
     """
+    return [
+        other
+        for other in RELEASES.values()
+        if other.arch == release.arch and (other.restricted or other.shape == release.shape)
+    ]
+
+
+def _families(release: Release, evidence: Evidence) -> tuple[Family, ...]:
     if evidence is Evidence.NAMED:
-        return (release.licence,)
-    licences = {twin.licence for twin in _twins(release)}
-    if evidence is Evidence.MISLABELLED:
-        licences.add(MIT)  # binds beside, and asks for nothing
-    return tuple(sorted(licences, key=lambda licence: licence.name))
+        # A statement against interest identifies; conditions follow the family that the
+        # statements support best (section 4, "refuse" and point 6).
+        stated = () if release.states is None else (release.states,)
+        return (Family((release.licence, *stated), release.restricted),)
+    # Nothing is said that speaks for one of them. Reading: `license: mit` under a made-up
+    # name does not, even where one of them is MIT's; it binds beside, and asks for nothing.
+    every = (Family((one.licence,), one.restricted) for one in _set(release))
+    return tuple(dict.fromkeys(every))
 
 
 def _file(name: str, evidence: Evidence) -> File:
     release = RELEASES[name]
-    # docs/design.md, section 4: an architecture that a restricted family uses keeps that
-    # family in the set at any size, and no statement takes it out.
-    kept = [r for r in RELEASES.values() if r.restricted and r.arch == release.arch]
-    places = {r.licence.place for r in kept} or {Place.NOWHERE}
+    places = {one.licence.place for one in _set(release) if one.restricted} or {Place.NOWHERE}
     (place,) = places  # one kind of rule to an architecture
-    return File(
-        place=place,
-        may_be_free=any(not twin.restricted for twin in _twins(release)),
-        says_restricted=evidence is Evidence.NAMED and release.restricted,
-        conditions=_conditions(release, evidence),
-    )
+    return File(place, _families(release, evidence))
 
 
 FILES = {name: {evidence: _file(name, evidence) for evidence in Evidence} for name in MODELS}
@@ -481,23 +495,43 @@ def _by_licence(licence: Licence, question: Question) -> Finding:
     return finding
 
 
+def _by_family(family: Family, place: Finding, question: Question) -> Finding:
+    """Withheld by any rule, of place or on conditions: forbid overrides permit.
+
+    A rule of place that is open does not withhold, and is asked about for the whole set.
+    """
+    if family.restricted and place is Finding.WITHHELD:
+        return Finding.WITHHELD
+    finding = Finding.CLEAR
+    for licence in family.licences:
+        found = _by_licence(licence, question)
+        if found is Finding.WITHHELD:
+            return found
+        if found is Finding.OPEN:
+            finding = found
+    return finding
+
+
 def expected(question: Question) -> Outcome:
     """What must come out. Refusal first, then what is to be declared, then what it is."""
     file = FILES[question.model][question.evidence]
     place = _by_place(file.place, question)
-    conditions = {_by_licence(licence, question) for licence in file.conditions}
+    findings = [_by_family(family, place, question) for family in file.families]
 
-    # Withheld in every family that it can be, or in the one that it says it is.
-    # Reading: so does the strictest of those whose conditions count.
-    shut_out = place is Finding.WITHHELD and (file.says_restricted or not file.may_be_free)
-    if shut_out or Finding.WITHHELD in conditions:
+    withheld = findings.count(Finding.WITHHELD)
+    if withheld == len(findings):
+        # "in every family the bundle can be, or in the one that it says it is"
         return Outcome.REFUSE
     if place is Finding.OPEN:
+        # "When both are missing, 4 comes first." Reading: also where the family whose rule
+        # of place is open is withheld by another rule.
         return Outcome.ASK_PERSON
-    if place is Finding.WITHHELD:
-        # Some are withheld and some are not: until it is known what the file is, nothing
-        # else is worth asking.
+    if withheld or place is Finding.WITHHELD:
+        # "some families it can be are withheld, some not". What shuts out by place binds
+        # for every family in the set, whatever the file says that it is.
+        # Reading: until it is known what the file is, commerce, product and acceptance are
+        # not missing, as the strictest of the set does not ask, but withholds.
         return Outcome.ASK_FILE
-    if Finding.OPEN in conditions:
+    if Finding.OPEN in findings:
         return Outcome.ASK_PERSON
     return Outcome.ALLOW

@@ -227,10 +227,48 @@ def test_conditions_follow_the_name_or_the_strictest() -> None:
     assert ask("hy-mt2-7b", "individual:US", evidence=BARE, accepted=False) is ASK_PERSON
     above: Facts = {"monthly_active_users": 100_000_001}
     assert ask("hy-mt2-7b", "company:US", **above) is ALLOW
-    assert ask("hy-mt2-7b", "company:US", evidence=BARE, **above) is REFUSE
-    # Where the file is the question, nothing else is asked, though a refusal stands.
+    # Where the file is the question, nothing else is asked.
     assert ask("hunyuan-7b", "individual:DE", evidence=BARE, accepted=False) is ASK_FILE
-    assert ask("hunyuan-7b", "company:DE", evidence=BARE, **above) is REFUSE
+
+
+# "refuse: a rule withholds the rights in every family the bundle can be"; "what the file is
+# (some families it can be are withheld, some not ...)": any rule, of place or of users.
+@pytest.mark.parametrize("evidence", [BARE, MISLABELLED])
+@pytest.mark.parametrize(
+    ("model", "who", "users", "outcome"),
+    [
+        # OpenLLaMA, the distillates and Nemotron have no clause on users.
+        ("llama-2-7b", "company:US", 700_000_001, ASK_FILE),
+        ("llama-3.1-8b", "company:US", 700_000_001, ASK_FILE),
+        ("llama-3.3-70b", "company:DE", 700_000_001, ASK_FILE),
+        # Llama alone.
+        ("llama-3.1-405b", "company:US", 700_000_001, REFUSE),
+        ("llama-3.2-1b", "company:DE", 700_000_001, REFUSE),
+        ("llama-4-scout", "company:US", 700_000_001, REFUSE),
+        # Withheld by its users, whatever the answer on the place.
+        ("llama-4-scout", "company:NC", 700_000_001, REFUSE),
+        # Hy-MT2 is Apache-2.0.
+        ("hunyuan-7b", "company:US", 100_000_001, ASK_FILE),
+        ("hy-mt2-7b", "company:US", 100_000_001, ASK_FILE),
+        ("hy-mt1.5-1.8b", "company:DE", 100_000_001, ASK_FILE),
+        # "When both are missing, 4 comes first."
+        ("hunyuan-1.8b", "company:JE", 100_000_001, ASK_PERSON),
+        # Nothing free has its shape.
+        ("hunyuan-4b", "company:US", 100_000_001, REFUSE),
+        ("hunyuan-4b", "company:JE", 100_000_001, REFUSE),
+    ],
+)
+def test_withheld_in_some_or_in_all(
+    evidence: Evidence, model: str, who: str, users: int, outcome: Outcome
+) -> None:
+    found = ask(model, who, evidence=evidence, monthly_active_users=users, commercial=False)
+    assert found is outcome
+
+
+# Where it says what it is, its own rules refuse.
+@pytest.mark.parametrize("model", ["llama-2-7b", "llama-3.1-8b", "llama-3.3-70b", "hunyuan-7b"])
+def test_a_name_brings_its_own_refusal(model: str) -> None:
+    assert ask(model, "company:US", monthly_active_users=700_000_001) is REFUSE
 
 
 # Llama 1, 2 and OpenLLaMA have one shape. Llama 1 is not for commerce, second hand.
@@ -253,8 +291,6 @@ def test_llama_2_and_its_twins() -> None:
         ("individual:DE", True, REFUSE),  # withheld in every family that it can be
         ("individual:US", False, ALLOW),
         ("individual:US", None, ASK_PERSON),
-        ("individual:US", True, REFUSE),
-        ("individual:NC", True, REFUSE),
         ("individual:NC", False, ASK_PERSON),
     ],
 )
@@ -263,6 +299,51 @@ def test_mobilellm_r1(
     evidence: Evidence, who: str, commercial: bool | None, outcome: Outcome
 ) -> None:
     assert ask("mobilellm-r1-950m", who, evidence=evidence, commercial=commercial) is outcome
+
+
+# Commerce withholds MobileLLM-R1 and not Llama 4; the domicile and the users, the reverse.
+@pytest.mark.parametrize("evidence", [BARE, MISLABELLED])
+@pytest.mark.parametrize(
+    ("who", "more", "unsaid", "named"),
+    [
+        ("individual:US", {"commercial": True}, ASK_FILE, REFUSE),
+        # An open rule does not withhold, and is asked about first.
+        ("individual:NC", {"commercial": True}, ASK_PERSON, REFUSE),
+        ("individual:DE", {"commercial": True, "role": "end-user"}, ASK_PERSON, REFUSE),
+        (
+            "individual:DE",
+            {"commercial": True, "role": "end-user", "product": True},
+            ASK_FILE,
+            REFUSE,
+        ),
+        ("company:US", {"commercial": False, "monthly_active_users": 700_000_001}, ASK_FILE, ALLOW),
+        (
+            "company:US",
+            {"commercial": None, "monthly_active_users": 700_000_001},
+            ASK_FILE,
+            ASK_PERSON,
+        ),
+        ("company:US", {"commercial": True, "monthly_active_users": 700_000_001}, REFUSE, REFUSE),
+        (
+            "company:NC",
+            {"commercial": False, "monthly_active_users": 700_000_001},
+            ASK_PERSON,
+            ASK_PERSON,
+        ),
+        # None is withheld: Llama 4, held by its architecture, asks for the product.
+        (
+            "company:US",
+            {"commercial": False, "monthly_active_users": 700_000_001, "role": "end-user"},
+            ASK_PERSON,
+            ALLOW,
+        ),
+    ],
+)
+def test_mobilellm_r1_unsaid_and_named(
+    evidence: Evidence, who: str, more: Facts, unsaid: Outcome, named: Outcome
+) -> None:
+    assert ask("mobilellm-r1-950m", who, evidence=evidence, **more) is unsaid
+    assert ask("mobilellm-r1-950m", who, **more) is named
 
 
 def test_mobilellm_r1_for_an_end_user() -> None:
@@ -279,7 +360,7 @@ def test_mobilellm_r1_for_an_end_user() -> None:
         ("mobilellm-r1-950m", REFUSE),
         ("qwen2.5-3b", ASK_PERSON),
         ("ministral-8b-2410", ASK_PERSON),
-        ("command-r7b", ASK_PERSON),
+        ("command-r7b", REFUSE),  # "a stated licence binds beside it": cc-by-nc-4.0
     ],
 )
 def test_not_for_commerce(model: str, in_commerce: Outcome) -> None:
@@ -288,6 +369,15 @@ def test_not_for_commerce(model: str, in_commerce: Outcome) -> None:
     assert ask(model, "company:US", commercial=False) is ALLOW
     assert ask(model, "company:US", commercial=False, accepted=False) is ASK_PERSON
     assert ask(model, "company:US", commercial=True, accepted=False) is in_commerce
+
+
+# Where it does not say cc-by-nc-4.0, only second hand tells that it is.
+@pytest.mark.parametrize("model", ["command-r7b", "qwen2.5-3b", "ministral-8b-2410"])
+@pytest.mark.parametrize("evidence", [BARE, MISLABELLED])
+def test_second_hand_asks(model: str, evidence: Evidence) -> None:
+    for commercial, outcome in ((True, ASK_PERSON), (None, ASK_PERSON), (False, ALLOW)):
+        found = ask(model, "company:US", evidence=evidence, commercial=commercial)
+        assert found is outcome
 
 
 # "If you are commercially using the Materials, and your product or service has more than
