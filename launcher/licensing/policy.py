@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -184,6 +185,9 @@ def assemble(
     """A policy of these licences. Raises `LauncherError` where two of them clash."""
     faults = Faults("the policy")
     spellings: dict[str, str] = {}
+    for id, count in Counter(licence.id for licence in licences).items():
+        if count > 1:
+            faults.add(id, f"{count} licences have this id")
     for licence in licences:
         for spelling in map(_spelled, (licence.id, *licence.spellings)):
             if spellings.setdefault(spelling, licence.id) != licence.id:
@@ -294,7 +298,7 @@ def _duty(table: Table, documents: list[str]) -> Duty:
 
 def _code(table: Table) -> str:
     code = table.text("code")
-    if code and not CODE.fullmatch(code):
+    if "code" in table and not CODE.fullmatch(code):
         table.fault("code", f"'{code}' is not a code: small letters, digits and hyphens only")
     return code
 
