@@ -39,7 +39,8 @@ class Channel:
 
     def send(self, message: Message, files: Sequence[int] = ()) -> None:
         """Sends a message, and open files with it. Raises `Closed`."""
-        body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+        # Escaped: bytes that are not UTF-8, typed or in a file, stand as lone surrogates.
+        body = json.dumps(message, separators=(",", ":")).encode()
         data = _LENGTH.pack(len(body)) + body
         try:
             if files:

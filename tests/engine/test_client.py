@@ -53,6 +53,13 @@ def test_a_full_context_is_an_error_with_numbers(cleared: Cleared) -> None:
         assert answer(engine)[0].strip()
 
 
+def test_bytes_that_are_no_text_reach_the_engine(cleared: Cleared) -> None:
+    question = [{"role": "user", "content": os.fsdecode(b"caf\xe9")}]
+    with contextlib.closing(Worker()) as worker, Engine(cleared, worker) as engine:
+        *_, done = engine.generate(question, sampling=GREEDY, max_tokens=2)
+        assert isinstance(done, Done)
+
+
 def test_stopping_ends_the_answer_and_not_the_worker(cleared: Cleared) -> None:
     with contextlib.closing(Worker()) as worker, Engine(cleared, worker) as engine:
         events = engine.generate(QUESTION, sampling=GREEDY, max_tokens=400)
