@@ -210,23 +210,15 @@ def _environment() -> dict[str, str]:
     return {**kept, "GGML_NO_BACKTRACE": "1", "PYTHONIOENCODING": "utf-8"}
 
 
-_COMPARED = (
-    "block_count",
-    "embedding_length",
-    "feed_forward_length",
-    "attention.head_count",
-    "attention.head_count_kv",
-    "expert_count",
-)
-
-
 def _comparable(header: Header) -> Iterator[tuple[str, str]]:
-    """The keys that a decision rests on, with our reading as the engine would write it."""
-    keys = ["general.architecture", "general.name", "general.license", "general.type"]
-    keys += [f"{header.architecture}.{name}" for name in _COMPARED]
-    for key in keys:
-        entry = header.metadata.get(key)
-        if entry is not None and isinstance(entry.value, (str, int)):
+    """All that the engine keeps as text too: every value but arrays and fractions.
+
+    The sizes and the statements that a decision rests on are among them.
+    """
+    for key, entry in header.metadata.items():
+        if isinstance(entry.value, bool):
+            yield key, "true" if entry.value else "false"
+        elif isinstance(entry.value, (str, int)):
             yield key, str(entry.value)
 
 

@@ -73,6 +73,7 @@ class Model:
     """Loaded weights and their vocabulary."""
 
     def __init__(self, paths: Sequence[str], *, extra_buffers: bool = True) -> None:
+        log_lines.clear()
         parameters = lib.llama_model_default_params()
         parameters.use_extra_bufts = extra_buffers
         parameters.load_mtp = False
@@ -86,6 +87,10 @@ class Model:
             raise LoadFailed("\n".join(log_lines) or "the engine gave no reason")
         self._vocabulary = lib.llama_model_get_vocab(self._model)
         self._piece = ctypes.create_string_buffer(256)
+
+    def close(self) -> None:
+        """Frees the weights; their contexts must be closed before."""
+        lib.llama_model_free(self._model)
 
     @property
     def handle(self) -> Any:
@@ -111,6 +116,8 @@ class Model:
             "embedding_length": lib.llama_model_n_embd(self._model),
             "vocabulary": lib.llama_vocab_n_tokens(self._vocabulary),
             "context_length": lib.llama_model_n_ctx_train(self._model),
+            "attention.head_count": lib.llama_model_n_head(self._model),
+            "attention.head_count_kv": lib.llama_model_n_head_kv(self._model),
         }
 
     def chat_template(self) -> str | None:
@@ -169,6 +176,9 @@ class Context:
         self.size = lib.llama_n_ctx(self._context)
         self.batch = lib.llama_n_batch(self._context)
         self.held: list[int] = []
+
+    def close(self) -> None:
+        lib.llama_free(self._context)
 
     @property
     def handle(self) -> Any:

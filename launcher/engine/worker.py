@@ -39,6 +39,8 @@ class Inbox:
                 if message["type"] == "stop":
                     self.stopped = message["number"]
                 else:
+                    if message["type"] == "load":
+                        self.stopped = 0  # another model's answers are numbered anew
                     self.waiting.put((message, files))
         except Closed:
             self.stopped = sys.maxsize
@@ -51,6 +53,7 @@ class Worker:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.inbox = Inbox(channel)
+        self.held = contextlib.ExitStack()
 
     def serve(self) -> None:
         """Answers until the launcher goes away."""
@@ -73,12 +76,16 @@ class Worker:
         self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
 
     def _load(self, message: Message, files: Sequence[int]) -> None:
+        """Loads files in the place of what was loaded before: there is memory for one model."""
         paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
+        self.held.close()
         started = time.perf_counter()
         self.model = llama.Model(paths, extra_buffers=message["extra_buffers"])
+        self.held.callback(self.model.close)
         self.context = llama.Context(
             self.model, tokens=message["context"], threads=message["threads"]
         )
+        self.held.callback(self.context.close)
         self.channel.send(
             {
                 "type": "ready",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from launcher.flow import Asker
 from launcher.models import sources
 from launcher.models.bundle import Bundle
 from launcher.models.catalogue import load as load_catalogue
+from launcher.models.gguf import Entry, ValueType
 from launcher.models.refs import PathRef
 from tests.engine.conftest import cleared_file
 from tests.headers import SMALL, statements, write_model, write_shards
@@ -188,6 +190,58 @@ def test_shards_are_loaded_by_their_descriptors(tmp_path: Path, asker: Asker) ->
         folder.rename(tmp_path / "elsewhere")
         with contextlib.closing(Worker()) as worker, Engine(found, worker) as engine:
             assert engine.loaded.context == 512
+
+
+def test_another_model_takes_the_place_of_the_one_that_is_loaded(
+    cleared: Cleared, tmp_path: Path, asker: Asker
+) -> None:
+    other = write_model(tmp_path / "other.gguf", SMALL, metadata=statements(license="mit"))
+    broken = write_model(tmp_path / "broken.gguf", SMALL, tensors={"output_norm.weight": None})
+    with contextlib.closing(Worker()) as worker:
+        first = answer(Engine(cleared, worker))[0]
+        with cleared_file(other, asker, context=512) as found:
+            assert Engine(found, worker).loaded.context == 512
+        with contextlib.ExitStack() as stack:
+            bundle = stack.enter_context(sources.resolved(PathRef(broken), load_catalogue()))
+            with pytest.raises(IntegrityError, match="output_norm"):
+                Engine(key(bundle), worker)
+        again = Engine(cleared, worker)
+        assert answer(again)[0] == first
+
+
+def test_an_answer_is_not_stopped_by_what_stopped_the_model_before(cleared: Cleared) -> None:
+    with contextlib.closing(Worker()) as worker:
+        engine = Engine(cleared, worker)
+        for _ in range(3):
+            engine.stop()
+            list(engine.generate(QUESTION, sampling=GREEDY, max_tokens=1))
+        engine.stop()
+        assert answer(Engine(cleared, worker))[1].reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("general.architecture", Entry(ValueType.STRING, "qwen2")),
+        ("general.license", Entry(ValueType.STRING, "mit")),
+        ("general.basename", Entry(ValueType.STRING, "Other")),
+        ("general.source.url", Entry(ValueType.STRING, "https://huggingface.co/some/model")),
+        ("llama.block_count", Entry(ValueType.UINT32, 31)),
+        ("llama.feed_forward_length", Entry(ValueType.UINT32, 1)),
+        ("llama.attention.head_count_kv", Entry(ValueType.UINT32, 9)),
+        ("tokenizer.ggml.add_bos_token", Entry(ValueType.BOOL, True)),
+    ],
+)
+def test_a_file_that_shows_the_engine_another_model_is_refused(
+    cleared: Cleared, name: str, value: Entry
+) -> None:
+    header = cleared.bundle.main.header
+    assert header is not None
+    other = dataclasses.replace(header, metadata={**header.metadata, name: value})
+    part = dataclasses.replace(cleared.bundle.main, header=other)
+    bundle = dataclasses.replace(cleared.bundle, parts=(part,))
+    with contextlib.closing(Worker()) as worker, pytest.raises(IntegrityError, match=name):
+        Engine(dataclasses.replace(cleared, bundle=bundle), worker)
 
 
 class Refusal:
