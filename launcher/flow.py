@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.asker import Asker, Request
 from launcher.clearance import Cleared, Verdict
-from launcher.engine import fit, machine, support
+from launcher.engine import support
 from launcher.errors import ExitCode, LauncherError, NotFound, Unsupported
 from launcher.licensing import acceptance, declaration, gate, overlay, policy, records, remedies
 from launcher.licensing.decision import Decision
@@ -23,44 +23,12 @@ from launcher.models import catalogue, digests, identification, refs, sources
 from launcher.models.bundle import Bundle, Part
 from launcher.models.catalogue import PROJECTOR
 from launcher.models.identity import Knowledge, identify
-from launcher.paths import Places
-from launcher.settings import Settings
 
 if TYPE_CHECKING:
     from launcher.engine.client import Engine, Worker
+    from launcher.engine.fit import Wishes
 
 LONG_READ = 512 << 20  # bytes; reading more takes long enough to be said
-
-
-def _silent(_: str) -> None:
-    """Says nothing: the default for whoever has no one to tell."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
-    """Who asks, as far as the command line and the environment say, and where the rest lies."""
-
-    places: Places
-    settings: Settings
-    stated: declaration.Stated
-    variable: str | None = None
-    """The value of `LAUNCHER_AS`."""
-    say: Callable[[str], None] = _silent
-    """Told one sentence when something takes long or goes on in spite of a fault."""
-
-    @property
-    def log(self) -> records.Log:
-        return records.Log(self.places.records, self.settings.records_size)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is to be loaded together."""
-
-    model: str
-    mmproj: Path | None = None
-    adapters: tuple[Path, ...] = ()
-    draft: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +88,7 @@ def knowledge(asker: Asker) -> Knowledge:
     """The catalogue, the published digests, and what people stated on this computer."""
     return Knowledge(
         catalogue=catalogue.load(),
-        files=catalogue.known_files(),
+        published=catalogue.known_files,
         identifications=identification.load(
             asker.places.identifications, asker.places.site_identifications
         ),
@@ -159,7 +127,7 @@ def _with_digests(bundle: Bundle, asker: Asker) -> Bundle:
             return ""
         size = part.file.stamp.size
         if size > LONG_READ and not digests.remembered(asker.places.digests, part.file):
-            asker.say(f"Reading {part.name} once ({fit.megabytes(size)}) to compare its digest.")
+            asker.say(f"Reading {part.name} once ({size / 1e9:.1f} GB) to compare its digest.")
         return digests.take(asker.places.digests, part.file)
 
     return _with_sha256(bundle, digest)
@@ -197,7 +165,7 @@ def refuse(judgement: Judgement, asker: Asker) -> None:
         raise _unsupported(judgement)
 
 
-def clear(judgement: Judgement, wishes: fit.Wishes, asker: Asker) -> Cleared:
+def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
     """The key to the weights.
 
     Raises `NotCleared`, `Unsupported`, `NotFound` or `DoesNotFit`, in this order: what a
@@ -207,6 +175,8 @@ def clear(judgement: Judgement, wishes: fit.Wishes, asker: Asker) -> Cleared:
     decision, bundle = judgement.decision, judgement.bundle
     if not bundle.is_here:
         raise _not_here(judgement)
+    from launcher.engine import fit, machine
+
     headers = [part.header for part in bundle.parts if part.header is not None]
     plan = fit.plan(headers, bundle.size, machine.measure(), wishes)
     record = _record(asker, "decision", records.decided(decision, bundle))

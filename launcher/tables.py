@@ -7,11 +7,15 @@ asked for are faults too, so a misspelt rule cannot be lost.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
+
+try:
+    import tomli as tomllib  # the same parser, compiled: three times as fast
+except ImportError:
+    import tomllib  # type: ignore[no-redef]  # before anything is installed
 
 from launcher.errors import LauncherError
 

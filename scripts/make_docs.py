@@ -77,8 +77,9 @@ def _clauses(places: list[tuple[Licence, Rule]]) -> Iterator[str]:
         yield ""
         yield f"**{licence.title}** (`{licence.id}`){unverified}: {rule.text}"
         yield ""
-        yield f"> {rule.quote}"
-        yield ">"
+        if rule.quote:
+            yield f"> {rule.quote}"
+            yield ">"
         yield f"> {document.title}, {rule.clause}: <{document.url}>"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 
@@ -16,3 +17,13 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("LAUNCHER_HOME", str(folder))
     return folder
+
+
+# `scripts/campaign` asks for more examples than a test run has time for.
+hypothesis.settings.register_profile(
+    "suite",
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
+    deadline=None,
+    derandomize="HYPOTHESIS_EXAMPLES" not in os.environ,
+)
+hypothesis.settings.load_profile("suite")

@@ -6,7 +6,6 @@ Everything is asked on standard error: standard output is for the model's text.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,13 +13,11 @@ from dataclasses import replace
 
 import click
 
-from launcher import flow
-from launcher.clearance import Verdict
+from launcher.asker import Asker
 from launcher.cli import render
 from launcher.errors import LauncherError
 from launcher.files import locked, write_atomically
-from launcher.flow import Asker, Judgement
-from launcher.licensing import acceptance, declaration, policy, records
+from launcher.licensing import acceptance, declaration, records
 from launcher.licensing.declaration import Declaration, Person
 from launcher.licensing.policy import Licence
 from launcher.licensing.regions import Country, country, find_country, name_of
@@ -216,59 +213,3 @@ def keep_acceptance(
     body = {"licence": licence.id, "text_sha256": licence.text_sha256, "as": str(person)}
     with suppress(LauncherError):
         records.append(asker.log, "acceptance", {**body, "accepted": accepted, "by": by})
-
-
-# --- Whatever else a licence turns on -------------------------------------------------------
-
-
-def settle(judgement: Judgement, asker: Asker) -> Judgement:
-    """Asks what a person can answer here and now, until nothing of that kind is open."""
-    while judgement.decision.verdict is Verdict.ASK and on_terminal():
-        answered = _ask_next(judgement, asker)
-        if answered is None:
-            break
-        asker = answered
-        judgement = flow.judge(judgement.bundle, asker)
-    return judgement
-
-
-def _ask_next(judgement: Judgement, asker: Asker) -> Asker | None:
-    """Asks for the first open point; None when there is nothing that a question would solve."""
-    decision = judgement.decision
-    code, _, about = decision.code.partition(":")
-    if code == "declaration-missing":
-        made = keep_declaration(asker, ask_declaration(asker.places))
-        say_kept(asker.places, made)
-        return asker
-    declared = decision.declaration
-    if declared is None:
-        return None
-    if code == "acceptance-needed":
-        wanted = [r.licence for r in decision.reasons if r.code == "acceptance-needed"]
-        licences = [policy.load().licences[id] for id in wanted]
-        ask_acceptance(asker, licences, declared.person)
-        return asker
-    if code == "commercial-use-undeclared":
-        answer = click.confirm("Is the use commercial?", default=None, err=True)
-        return _with(asker, declared, replace(declared, commercial=answer))
-    if code in declaration.ANSWERS:
-        click.echo(render.wrapped(decision.reasons[0].text), err=True)
-        choices = click.Choice(declaration.ANSWERS[code])
-        word = click.prompt("How do you read it?", type=choices, err=True)
-        answers = {**declared.answers, f"{code}:{about}": word}
-        return _with(asker, declared, replace(declared, answers=answers))
-    return None
-
-
-def _with(asker: Asker, before: Declaration, after: Declaration) -> Asker:
-    """Keeps an answer where the declaration is kept; one made for this run stays with it."""
-    if before.source == "user":
-        keep_declaration(asker, after)
-        return asker
-    stated = replace(asker.stated, commercial=after.commercial, answers=after.answers)
-    return replace(asker, stated=stated)
-
-
-def variable() -> str | None:
-    """The value of `LAUNCHER_AS`."""
-    return os.environ.get(declaration.VARIABLE)

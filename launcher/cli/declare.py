@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from launcher.asker import Asker
 from launcher.cli import asking, options, render
 from launcher.errors import LauncherError, PersonNeeded
-from launcher.flow import Asker
 from launcher.licensing import declaration, records
 from launcher.licensing.declaration import Declaration, Stated
 from launcher.paths import Places

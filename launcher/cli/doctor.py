@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from launcher import __version__
+from launcher.asker import Asker
 from launcher.cli import options, render
 from launcher.engine import machine
 from launcher.engine.fit import megabytes
 from launcher.errors import PersonNeeded
-from launcher.flow import Asker
 from launcher.licensing import declaration
 
 

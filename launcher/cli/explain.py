@@ -81,5 +81,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield ""
         yield render.wrapped(clause["text"])
         yield render.wrapped(f"{clause['document']}, {clause['clause']}:", "  ")
-        yield render.wrapped(f"“{clause['quote']}”", "  ")
+        if clause["quote"]:
+            yield render.wrapped(f"“{clause['quote']}”", "  ")
         yield f"  {clause['source']}"

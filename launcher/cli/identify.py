@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from launcher import flow
+from launcher.asker import Asker, Request
 from launcher.cli import asking, options, render
 from launcher.errors import IntegrityError, LauncherError, NotFound, PersonNeeded
-from launcher.flow import Asker, Judgement, Request
+from launcher.flow import Judgement
 from launcher.licensing import policy, records
 from launcher.models import catalogue, digests, identification
 from launcher.models.bundle import Part

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher import flow
+from launcher.asker import Asker, Request
 from launcher.cli import asking, options, render
 from launcher.errors import LauncherError, NotFound, PersonNeeded
 from launcher.files import write_atomically
-from launcher.flow import Asker
-from launcher.licensing import acceptance, declaration, duties, overlay, policy
+from launcher.licensing import acceptance, declaration, policy
 from launcher.licensing.acceptance import Acceptances
 from launcher.licensing.declaration import Person
 from launcher.licensing.policy import Conditions, Licence
 from launcher.models import catalogue, sources
+
+if TYPE_CHECKING:
+    from launcher.licensing.duties import Supplement
 
 
 @click.group("licences", short_help="List, show and accept licences.")
@@ -109,8 +111,11 @@ def duties_(model: str, output: Path | None, **values: Any) -> None:
     \b
     launcher licences duties llama3.2:1b -o supplement/
     """
+    from launcher import flow
+    from launcher.licensing import duties
+
     asker = options.asker(values)
-    with flow.judged(flow.Request(model=model), asker) as judgement:
+    with flow.judged(Request(model=model), asker) as judgement:
         known = policy.load().licences
         bound = [known[id] for id in judgement.decision.licences]
         found = duties.supplement(bound, sources.folders_near(judgement.bundle))
@@ -124,7 +129,7 @@ def duties_(model: str, output: Path | None, **values: Any) -> None:
         click.echo(f"Not at hand, get it from: {document.url} ({document.title})", err=True)
 
 
-def _write(output: Path, found: duties.Supplement) -> None:
+def _write(output: Path, found: Supplement) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         for name, data in found.files.items():
@@ -138,6 +143,8 @@ def _write(output: Path, found: duties.Supplement) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def check_policy(file: Path) -> None:
     """Check a policy of your own, which may only tighten; all faults are named at once."""
+    from launcher.licensing import overlay
+
     families = frozenset(catalogue.load().families)
     found = overlay.read(file, policy.load(), families)
     if found is None:
@@ -230,7 +237,8 @@ def _lines(licence: Licence, person: Person | None, given: Acceptances) -> Itera
         yield ""
         yield f"  {rule.code}"
         yield render.wrapped(rule.text, "    ")
-        yield render.wrapped(f"“{rule.quote}” ({rule.document}, {rule.clause})", "    ")
+        where = f"{licence.document(rule.document).title}, {rule.clause}"
+        yield render.wrapped(f"“{rule.quote}” ({where})" if rule.quote else f"({where})", "    ")
     if licence.duties:
         yield ""
         yield "  If you pass the model on, or a product with it:"

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from launcher import flow
+from launcher.asker import Asker, Request
 from launcher.cli import options, render
 from launcher.cli.show import quant
 from launcher.engine.fit import megabytes
 from launcher.errors import LauncherError
-from launcher.flow import Asker
-from launcher.models import catalogue
+from launcher.models import catalogue, sources
 
 
 @click.command("list", short_help="List the models on this disk.")
@@ -23,8 +23,9 @@ from launcher.models import catalogue
 def command(everything: bool, as_json: bool, **values: Any) -> None:
     """List the models on this disk, with licence and verdict."""
     asker = options.asker(values)
-    found = [_entry(name, asker) for name in catalogue.load().models]
-    entries = [entry for entry in found if everything or entry["here"]]
+    known = catalogue.load().models.values()
+    here = [model.name for model in known if everything or sources.packaged_file(model)]
+    entries = [_entry(name, asker) for name in here]
     if as_json:
         body = {"schema": 1, "models": entries}
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))
@@ -45,7 +46,7 @@ def command(everything: bool, as_json: bool, **values: Any) -> None:
 def _entry(name: str, asker: Asker) -> dict[str, Any]:
     """One line of the list; a file that cannot be read is listed too, with what is wrong."""
     try:
-        with flow.judged(flow.Request(model=name), asker) as judgement:
+        with flow.judged(Request(model=name), asker) as judgement:
             headers = [part.header for part in judgement.bundle.parts if part.header]
             return {
                 "name": name,

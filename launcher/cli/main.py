@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import click
 
 from launcher import __version__
-from launcher.cli import render
 from launcher.errors import LauncherError
 
 # name: (module, one line of help). A test holds them against the commands themselves.
@@ -87,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _report(error: LauncherError, *, as_json: bool) -> None:
+    from launcher.cli import render
+
     if as_json:
         click.echo(json.dumps(render.error_json(error), indent=2, ensure_ascii=False))
     else:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from launcher import settings
-from launcher.flow import Asker, Request
+from launcher.asker import Asker, Request
 from launcher.licensing.declaration import VARIABLE, Role, Stated, check_answer, who
 from launcher.licensing.regions import Country, country
 from launcher.paths import places

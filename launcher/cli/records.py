@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from launcher.asker import Asker
 from launcher.cli import options, render
-from launcher.flow import Asker
 from launcher.licensing import records
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.clearance import Verdict
 from launcher.errors import LauncherError
-from launcher.flow import Judgement
-from launcher.licensing.decision import Decision, Reason
 from launcher.licensing.declaration import Declaration, Person, Role
 from launcher.licensing.regions import name_of
+
+if TYPE_CHECKING:
+    from launcher.flow import Judgement
+    from launcher.licensing.decision import Decision, Reason
 
 WIDTH = 88  # columns of text on a terminal; a pipe gets whole lines
 
@@ -39,6 +38,9 @@ def safe(text: str) -> str:
 
 def own_command() -> str:
     """How this program is called here, so that commands in messages can be pasted."""
+    import shlex
+    import shutil
+
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m launcher"
@@ -56,6 +58,8 @@ def pasteable(command: str) -> str:
 
 def wrapped(text: str, indent: str = "", width: int = WIDTH) -> str:
     """Text folded to the width, each line indented."""
+    import textwrap
+
     return "\n".join(
         textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent)
         for line in safe(text).splitlines()
@@ -74,10 +78,9 @@ def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:
 
 def error_text(error: LauncherError) -> str:
     """One sentence, what helps, and the commands."""
-    from launcher.flow import NotCleared
-
-    if isinstance(error, NotCleared):
-        return decision_text(error.judgement)
+    judgement = getattr(error, "judgement", None)  # flow.NotCleared, which is slow to import
+    if judgement is not None:
+        return decision_text(judgement)
     lines = [f"Error: {safe(error.message)}."] if error.message[-1:] not in ".!?…" else []
     lines = lines or [f"Error: {safe(error.message)}"]
     if error.hint:
@@ -88,10 +91,9 @@ def error_text(error: LauncherError) -> str:
 
 def error_json(error: LauncherError) -> dict[str, Any]:
     """An error as one object; a decision as its own."""
-    from launcher.flow import NotCleared
-
-    if isinstance(error, NotCleared):
-        return decision_json(error.judgement)
+    judgement = getattr(error, "judgement", None)
+    if judgement is not None:
+        return decision_json(judgement)
     return {
         "schema": 1,
         "error": {

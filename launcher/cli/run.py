@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launcher import flow
-from launcher.cli import asking, options, render
+from launcher.asker import Asker, Request
+from launcher.cli import asking, options, render, settling
 from launcher.engine.fit import Wishes
 from launcher.errors import ExitCode
-from launcher.flow import Asker, Request
 
 if TYPE_CHECKING:
     from launcher.engine.client import Done, Engine
@@ -88,7 +88,7 @@ def _opened(request: Request, asker: Asker, wishes: Wishes, *, set_up: bool) -> 
     if set_up:
         _set_up(request, asker)
     with flow.judged(request, asker) as judgement:
-        judgement = asking.settle(judgement, asker)
+        judgement = settling.settle(judgement, asker)
         cleared = flow.clear(judgement, wishes, asker)
         from launcher.engine.client import Worker
 
@@ -103,7 +103,7 @@ def _set_up(request: Request, asker: Asker) -> None:
     if build.is_ready():
         return
     with flow.judged(request, asker) as judgement:
-        flow.refuse(asking.settle(judgement, asker), asker)
+        flow.refuse(settling.settle(judgement, asker), asker)
     build.ensure()
 
 

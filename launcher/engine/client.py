@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any
@@ -66,6 +66,10 @@ class Loaded:
 
     context: int
     seconds: float
+    metadata: Mapping[str, str | None]
+    """As the engine read it; only what the header's values were compared with."""
+    sizes: Mapping[str, int]
+    """As the engine computes with them."""
 
 
 def is_installed() -> bool:
@@ -154,7 +158,12 @@ class Engine:
         for file in files:
             file.refuse_change()
         _refuse_difference(bundle, header, reply)
-        self.loaded = Loaded(context=reply["context"], seconds=reply["seconds"])
+        self.loaded = Loaded(
+            context=reply["context"],
+            seconds=reply["seconds"],
+            metadata=reply["metadata"],
+            sizes=reply["sizes"],
+        )
 
     def generate(
         self,

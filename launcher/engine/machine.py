@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from dataclasses import dataclass
@@ -62,7 +61,11 @@ def features() -> frozenset[str]:
 def processor_name() -> str:
     """The processor as it calls itself."""
     match = re.search(r"^model name\s*:\s*(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
-    return match[1].strip() if match else platform.processor() or platform.machine()
+    if match:
+        return match[1].strip()
+    import platform
+
+    return platform.processor() or platform.machine()
 
 
 def _text(path: Path) -> str:

@@ -218,12 +218,11 @@ class _Part:
 
     def _by_families(self) -> Iterator[Reason]:
         """Refuse, where all that the part can be or what it is named is; else ask; else follow."""
-        said = [found for found in self.families if found.candidate.said]
-        yield from _refusing(found for found in said if found.is_shut_out)
-        yield from _refusing(found for found in self.binding if self._is_stated(found))
+        named = self._refused_by_name()
+        yield from _refusing(named)
         withheld = [found for found in self.structural if self._is_withheld(found)]
         possible = [found for found in self.structural if found not in withheld]
-        if withheld and not possible:
+        if withheld and not possible and not any(found in named for found in withheld):
             yield from _refusing(withheld)
         for found in self.families:
             yield from _asking(found.territorial)
@@ -233,6 +232,15 @@ class _Part:
             return
         for found in self.binding:
             yield from found.conditions
+
+    def _refused_by_name(self) -> list[_Family]:
+        """Families that the part is said to be, or to come from, and that are refused."""
+        return [
+            found
+            for found in self.families
+            if (found.candidate.said and found.is_shut_out)
+            or (found in self.binding and self._is_stated(found) and found.is_refused)
+        ]
 
     def _is_stated(self, family: _Family) -> bool:
         return self._support(family) > 0

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
+from pathlib import PurePath
 from typing import TypeAlias
 
 from launcher.data import shipped, shipped_names
@@ -22,7 +22,6 @@ from launcher.licensing import regions
 from launcher.licensing.regions import Region
 from launcher.tables import Faults, Table, parse
 
-VERSION = "2026-11-21"
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -147,7 +146,7 @@ class Licence:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """Every licence, the regions they speak of, and the digest of it all."""
 
@@ -155,51 +154,83 @@ class Policy:
     sha256: str
     licences: Mapping[str, Licence]
     regions: Mapping[str, Region]
-    spellings: Mapping[str, str]
 
     def find(self, spelling: str) -> Licence | None:
         """The licence that a hub identifier or `license_name` stands for."""
-        id = self.spellings.get(_spelled(spelling))
+        wanted = _spelled(spelling)
+        id = wanted if wanted in self.licences else self.spellings.get(wanted)
         return self.licences[id] if id else None
+
+    @cached_property
+    def spellings(self) -> Mapping[str, str]:
+        """Every spelling -> the licence's id. Raises `LauncherError` where two licences clash."""
+        faults = Faults("the policy")
+        found: dict[str, str] = {}
+        for licence in self.licences.values():
+            for spelling in map(_spelled, (licence.id, *licence.spellings)):
+                if found.setdefault(spelling, licence.id) != licence.id:
+                    faults.add(licence.id, f"'{spelling}' also stands for {found[spelling]}")
+        faults.refuse(LauncherError)
+        return found
 
 
 def _spelled(text: str) -> str:
     return re.sub(r"[\s_]+", "-", text.strip().lower())
 
 
+class _Shipped(Mapping[str, Licence]):
+    """The shipped licences by id, each read when it is asked for: most commands need few."""
+
+    def __init__(self, files: Mapping[str, bytes], known: Mapping[str, Region]) -> None:
+        self._files = files
+        self._regions = known
+        self._read: dict[str, Licence] = {}
+
+    def __getitem__(self, id: str) -> Licence:
+        if id not in self._read:
+            file = f"configs/licences/{id}.toml"
+            self._read[id] = read_licence(self._files[id], file, self._regions)
+        return self._read[id]
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+# What decides besides the licences; all of it goes into the policy's digest.
+_ALSO = ("regions.toml", "models.toml", "files.toml", "reasons.toml")
+
+
 @cache
 def load() -> Policy:
-    """The shipped policy. Raises `LauncherError` with every fault in it."""
-    files = {name: shipped(name) for name in shipped_names("licences")}
-    known = regions.load()
-    licences = [read_licence(data, f"configs/{name}", known) for name, data in files.items()]
+    """The shipped policy. Raises `LauncherError` with every fault in what is read of it."""
+    names = shipped_names("licences")
+    data = {name: shipped(name) for name in (*names, *_ALSO)}
     digest = hashlib.sha256()
-    for name, data in {**files, "regions.toml": shipped("regions.toml")}.items():
-        digest.update(f"{name} {hashlib.sha256(data).hexdigest()}\n".encode())
-    return assemble(licences, known, VERSION, digest.hexdigest())
-
-
-def assemble(
-    licences: list[Licence], known: Mapping[str, Region], version: str, sha256: str
-) -> Policy:
-    """A policy of these licences. Raises `LauncherError` where two of them clash."""
-    faults = Faults("the policy")
-    spellings: dict[str, str] = {}
-    for id, count in Counter(licence.id for licence in licences).items():
-        if count > 1:
-            faults.add(id, f"{count} licences have this id")
-    for licence in licences:
-        for spelling in map(_spelled, (licence.id, *licence.spellings)):
-            if spellings.setdefault(spelling, licence.id) != licence.id:
-                faults.add(licence.id, f"'{spelling}' also stands for {spellings[spelling]}")
-    faults.refuse(LauncherError)
+    for name, content in data.items():
+        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    known = regions.load()
+    files = {PurePath(name).stem: data[name] for name in names}
     return Policy(
-        version=version,
-        sha256=sha256,
-        licences={licence.id: licence for licence in licences},
+        version=_version(),
+        sha256=digest.hexdigest(),
+        licences=_Shipped({id: files[id] for id in sorted(files)}, known),
         regions=known,
-        spellings=spellings,
     )
+
+
+def _version() -> str:
+    faults = Faults("configs/policy.toml")
+    table = parse(shipped("policy.toml"), faults)
+    version = table.text("version")
+    table.finish()
+    faults.refuse(LauncherError)
+    return version
 
 
 def read_licence(data: bytes, file: str, known: Mapping[str, Region]) -> Licence:
@@ -225,6 +256,8 @@ def read_licence(data: bytes, file: str, known: Mapping[str, Region]) -> Licence
     table.asked.add("released")
     table.text("note", "")
     table.finish()
+    if licence.id != PurePath(file).stem:
+        table.fault("id", f"'{licence.id}' is not the name of the file")
     _check_codes(table, licence)
     _check_acceptance(table, licence)
     faults.refuse(LauncherError)

@@ -15,13 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import IntegrityError, LauncherError
 from launcher.files import append_durably, locked
 from launcher.licensing.decision import Decision
 from launcher.licensing.declaration import Declaration
 from launcher.models.bundle import Bundle
+
+if TYPE_CHECKING:
+    from launcher.licensing.decision import Decision
+    from launcher.models.bundle import Bundle
 
 SCHEMA = 1
 MAX_LINE = 1 << 20  # bytes

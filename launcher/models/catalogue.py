@@ -6,7 +6,6 @@ is the gate's business.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,6 +106,8 @@ class Catalogue:
 
     def nearest(self, name: str) -> str:
         """The known name that looks most like this one; empty when none does."""
+        import difflib  # only for this, and slow to import
+
         close = difflib.get_close_matches(name, [*self.models, *self.aliases], n=1, cutoff=0.6)
         return close[0] if close else ""
 

@@ -10,7 +10,7 @@ release, and a person's recorded statement on exactly these bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -100,15 +100,15 @@ class Knowledge:
     """What is known beyond the files themselves."""
 
     catalogue: Catalogue
-    files: Mapping[str, KnownFile]
-    """Published files by digest."""
+    published: Callable[[], Mapping[str, KnownFile]]
+    """Published files by digest; read when a digest is at hand."""
     identifications: Mapping[str, Identification]
     """What people stated, by digest."""
 
     def could_settle(self, identity: Identity) -> bool:
         """Whether the digest of a part could say which of its families it is."""
         possible = {candidate.family.id for candidate in identity.candidates}
-        published = any(file.family in possible for file in self.files.values())
+        published = any(file.family in possible for file in self.published().values())
         return published or bool(self.identifications)
 
 
@@ -167,7 +167,8 @@ def _identify(part: Part, bundle: Bundle, known: Knowledge) -> Identity:
 def _settled(part: Part, known: Knowledge) -> tuple[Claim, tuple[Family, ...]] | None:
     """The claim that settles what a part is, and the families it is then."""
     families = known.catalogue.families
-    published = known.files.get(part.sha256) if part.sha256 else None
+    at_hand = part.sha256 and part.header is not None
+    published = known.published().get(part.sha256) if at_hand else None
     if published is not None:
         claim = Claim("sha256", f"{published.repository} {published.file}", Kind.DIGEST)
         return claim, (families[published.family],)
@@ -296,6 +297,9 @@ def _licences(part: Part, known: Knowledge) -> Iterator[StatedLicence]:
     for card in part.chain.cards if part.chain else ():
         for spelling in card.licences:
             yield StatedLicence(spelling, f"card:{card.repository}")
+    published = known.published().get(part.sha256) if part.sha256 and part.header else None
+    if published is not None and published.licence_stated:
+        yield StatedLicence(published.licence_stated, "sha256")
     stated = known.identifications.get(part.sha256) if part.sha256 else None
     if stated is not None and stated.licence:
         yield StatedLicence(stated.licence, "identification")

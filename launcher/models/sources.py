@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,22 +83,24 @@ def _unknown(name: str, catalogue: Catalogue) -> NotFound:
 
 
 def packaged_file(model: Model) -> Path | None:
-    """The file that an installed package carries, found without importing the package."""
-    if not model.package:
-        return None
-    from importlib import metadata
+    """The file that an installed package carries, found without importing the package.
 
+    Reads the package's own metadata: the list of its files (RECORD, PEP 376). Not through
+    importlib.metadata, which takes 30 ms to import.
+    """
     name, _, version = model.package.partition("==")
-    try:
-        distribution = metadata.distribution(name)
-    except metadata.PackageNotFoundError:
+    if not name:
         return None
-    if version and distribution.version != version:
-        return None
-    for entry in distribution.files or ():
-        if entry.name == model.file:
-            path = Path(str(distribution.locate_file(entry)))
-            return path if path.is_file() else None
+    record = f"{name.replace('-', '_')}-{version}.dist-info/RECORD"
+    for folder in map(Path, sys.path):
+        try:
+            lines = (folder / record).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            path = folder / line.partition(",")[0]
+            if path.name == model.file and path.is_file():
+                return path
     return None
 
 

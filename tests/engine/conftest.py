@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from launcher import flow, settings
+from launcher.asker import Asker, Request
 from launcher.clearance import Cleared
 from launcher.engine.fit import Wishes
-from launcher.flow import Asker, Request
 from launcher.licensing.declaration import Stated, who
 from launcher.models import catalogue, sources
 from launcher.paths import places

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from launcher.asker import Asker
 from launcher.clearance import Cleared, Verdict
 from launcher.engine.client import Done, Engine, Text, Worker
 from launcher.engine.fit import Memory, Plan
 from launcher.errors import EngineDied, IntegrityError, LauncherError, Unsupported
-from launcher.flow import Asker
 from launcher.models import sources
 from launcher.models.bundle import Bundle
 from launcher.models.catalogue import load as load_catalogue

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.data import shipped_names
+from launcher.data import shipped, shipped_names
 from launcher.errors import LauncherError
 from launcher.licensing import policy, regions
 from launcher.licensing.policy import Conditions, Effect, Licence, Rule, all_rules
@@ -144,16 +144,17 @@ def test_what_names_no_licence_stands_for_none(written: str) -> None:
     assert POLICY.find(written) is None
 
 
-def test_two_licences_may_not_have_one_id() -> None:
-    mit = LICENCES["mit"]
-    with pytest.raises(LauncherError, match="mit: 2 licences have this id"):
-        policy.assemble([mit, mit], POLICY.regions, "1", "0" * 64)
-
-
 def test_two_licences_may_not_share_a_spelling() -> None:
     mit = replace(LICENCES["mit"], id="mit-too")
+    both = replace(POLICY, licences={"mit": LICENCES["mit"], "mit-too": mit})
     with pytest.raises(LauncherError, match="'mit' also stands for mit"):
-        policy.assemble([LICENCES["mit"], mit], POLICY.regions, "1", "0" * 64)
+        both.find("MIT Licence")
+
+
+def test_a_licence_has_the_name_of_its_file() -> None:
+    data = shipped("licences/mit.toml")
+    with pytest.raises(LauncherError, match="'mit' is not the name of the file"):
+        policy.read_licence(data, "isc.toml", POLICY.regions)
 
 
 # --- Families ---------------------------------------------------------------------------------

@@ -197,9 +197,6 @@ STABILITY = Licence(
 # has neither figure nor commerce nor place). Not verified, hence to be accepted.
 FALCON_LLM = Licence("falcon-llm-license", verified=False)
 
-# scancode nvidia-open-model-2025-04-28: "Models are commercially usable".
-NVIDIA_OPEN = Licence("nvidia-open-model-license")
-
 APACHE_2 = Licence("apache-2.0", needs_acceptance=False)
 MIT = Licence("mit", needs_acceptance=False)
 
@@ -248,17 +245,22 @@ RELEASES = {
     "llama-guard-2-8b": Release(LLAMA_3, "llama", (32, 4096, 14336, 32, 8, 0, 128256)),
     "llama-3.1-8b": Release(LLAMA_3_1, "llama", (32, 4096, 14336, 32, 8, 0, 128256)),
     "llama-guard-3-8b": Release(LLAMA_3_1, "llama", (32, 4096, 14336, 32, 8, 0, 128256)),
-    "deepseek-r1-distill-llama-8b": Release(MIT, "llama", (32, 4096, 14336, 32, 8, 0, 128256)),
-    "llama-3.1-nemotron-nano-8b": Release(
-        NVIDIA_OPEN, "llama", (32, 4096, 14336, 32, 8, 0, 128256)
+    # Both carry Llama 3.1 weights, so its licence binds in them beside their makers' own
+    # (deepseek-ai/DeepSeek-R1 README: "originally licensed under llama3.1 license"): no free twins.
+    "deepseek-r1-distill-llama-8b": Release(
+        LLAMA_3_1, "llama", (32, 4096, 14336, 32, 8, 0, 128256)
     ),
+    "llama-3.1-nemotron-nano-8b": Release(LLAMA_3_1, "llama", (32, 4096, 14336, 32, 8, 0, 128256)),
     # One shape for every 70B since Llama 3.
     "llama-3-70b": Release(LLAMA_3, "llama", (80, 8192, 28672, 64, 8, 0, 128256)),
     "llama-3.1-70b": Release(LLAMA_3_1, "llama", (80, 8192, 28672, 64, 8, 0, 128256)),
     # Text only (llama-models, models/llama3_3/MODEL_CARD.md), though its use policy carries
     # the paragraph on multimodal models.
     "llama-3.3-70b": Release(LLAMA_3_3, "llama", (80, 8192, 28672, 64, 8, 0, 128256)),
-    "deepseek-r1-distill-llama-70b": Release(MIT, "llama", (80, 8192, 28672, 64, 8, 0, 128256)),
+    # "originally licensed under llama3.3 license" (deepseek-ai/DeepSeek-R1 README).
+    "deepseek-r1-distill-llama-70b": Release(
+        LLAMA_3_3, "llama", (80, 8192, 28672, 64, 8, 0, 128256)
+    ),
     "llama-3.1-nemotron-70b": Release(LLAMA_3_1, "llama", (80, 8192, 28672, 64, 8, 0, 128256)),
     "llama-3.1-405b": Release(LLAMA_3_1, "llama", (126, 16384, 53248, 128, 8, 0, 128256)),
     # "Llama 3.2 (text only)": llama-models, models/llama3_2/MODEL_CARD.md, table.
