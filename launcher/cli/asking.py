@@ -14,7 +14,7 @@ from dataclasses import replace
 import click
 
 from launcher.asker import Asker
-from launcher.cli import render
+from launcher.cli import render, who
 from launcher.errors import LauncherError
 from launcher.files import locked, write_atomically
 from launcher.licensing import acceptance, declaration, records
@@ -136,7 +136,7 @@ def keep_declaration(asker: Asker, made: Declaration) -> Declaration:
 def say_kept(places: Places, made: Declaration) -> None:
     """What was understood, and where it is kept."""
     kept = replace(made, path="")
-    click.echo(f"Declared: {render.declaration_line(replace(kept, source='kept'))}", err=True)
+    click.echo(f"Declared: {who.declaration_line(replace(kept, source='kept'))}", err=True)
     command = render.pasteable("launcher declare")
     click.echo(KEPT.format(path=places.declaration, command=command), err=True)
 
@@ -154,6 +154,7 @@ def acceptance_screen(
 def _acceptance_lines(
     licences: Sequence[Licence], person: Person, changed: Sequence[str]
 ) -> Iterator[str]:
+    paper = render.Paper.of(sys.stderr)
     for licence in licences:
         yield f"{licence.title} ({licence.licensor})"
         for document in licence.documents:
@@ -161,11 +162,11 @@ def _acceptance_lines(
             if document.title in changed:
                 yield "    This text has changed since you accepted it."
         for rule in licence.rules:
-            yield render.wrapped(f"- {rule.text}", "  ")
+            yield paper.fold(f"- {rule.text}", "  ")
         if licence.duties:
             yield "  If you pass the model on, or a product with it:"
         for duty in licence.duties:
-            yield render.wrapped(f"- {duty.text}", "    ")
+            yield paper.fold(f"- {duty.text}", "    ")
         yield ""
     who = {Person.INDIVIDUAL: "a private person"}.get(person, f"a {person}".replace("-", " "))
     if any(limit for licence in licences for limit in _limits(licence)):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from launcher import flow
-from launcher.cli import options, render
+from launcher.cli import options, render, verdict
 
 
 @click.command("check", short_help="Say whether a model may be run, and why. Loads nothing.")
@@ -29,8 +29,8 @@ def command(model: str, as_json: bool, **values: Any) -> None:
     request = options.request(model, values)
     with flow.judged(request, options.asker(values)) as judgement:
         if as_json:
-            text = json.dumps(render.decision_json(judgement), indent=2, ensure_ascii=False) + "\n"
+            text = json.dumps(verdict.as_json(judgement), indent=2, ensure_ascii=False) + "\n"
         else:
-            text = render.decision_text(judgement)
+            text = verdict.as_text(judgement, render.Paper.of(sys.stdout))
     click.echo(text, nl=False)
     sys.exit(judgement.decision.exit_code)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from launcher.asker import Asker
-from launcher.cli import asking, options, render
+from launcher.cli import asking, options, who
 from launcher.errors import LauncherError, PersonNeeded
 from launcher.licensing import declaration, records
 from launcher.licensing.declaration import Declaration, Stated
@@ -40,9 +40,9 @@ def command(show: bool, withdraw: bool, as_json: bool, **values: Any) -> None:
     if in_force is None and show:
         raise _nothing_declared(asker.places)
     if as_json:
-        click.echo(json.dumps(render.declaration_json(in_force), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(who.declaration_json(in_force), indent=2, ensure_ascii=False))
     elif show and in_force is not None:
-        click.echo(render.declaration_line(in_force))
+        click.echo(who.declaration_line(in_force))
 
 
 def _make(asker: Asker) -> None:

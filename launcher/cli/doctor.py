@@ -11,7 +11,7 @@ import click
 
 from launcher import __version__
 from launcher.asker import Asker
-from launcher.cli import options, render
+from launcher.cli import options, render, who
 from launcher.engine import machine
 from launcher.engine.fit import megabytes
 from launcher.errors import PersonNeeded
@@ -78,7 +78,7 @@ def _declaration(asker: Asker) -> str:
         declared = declaration.load(asker.places, asker.stated, asker.variable)
     except PersonNeeded as error:
         return error.message
-    return render.declaration_line(declared) if declared is not None else ""
+    return who.declaration_line(declared) if declared is not None else ""
 
 
 def _shown(body: dict[str, Any]) -> list[tuple[str, str]]:

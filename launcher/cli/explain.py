@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,10 @@ def command(code: str | None, as_json: bool) -> None:
         click.echo(json.dumps(codes) if as_json else "\n".join(codes))
         return
     found = entry(code)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text(found))
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        click.echo(text(found, render.Paper.of(sys.stdout)))
 
 
 def entry(code: str) -> dict[str, Any]:
@@ -65,12 +69,12 @@ def entry(code: str) -> dict[str, Any]:
     return {**head, "exit_code": int(exit_code), "clauses": clauses}
 
 
-def text(found: dict[str, Any]) -> str:
+def text(found: dict[str, Any], paper: render.Paper) -> str:
     """An entry to be read."""
-    return "\n".join(_lines(found))
+    return "\n".join(_lines(found, paper))
 
 
-def _lines(found: dict[str, Any]) -> Iterator[str]:
+def _lines(found: dict[str, Any], paper: render.Paper) -> Iterator[str]:
     yield f"{found['code']} ({found['effect']}, exit code {found['exit_code']})"
     if "more" in found:
         yield ""
@@ -79,8 +83,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield found["more"]
     for clause in found.get("clauses", []):
         yield ""
-        yield render.wrapped(clause["text"])
-        yield render.wrapped(f"{clause['document']}, {clause['clause']}:", "  ")
+        yield paper.fold(clause["text"])
+        yield paper.fold(f"{clause['document']}, {clause['clause']}:", "  ")
         if clause["quote"]:
-            yield render.wrapped(f"“{clause['quote']}”", "  ")
+            yield paper.fold(f"“{clause['quote']}”", "  ")
         yield f"  {clause['source']}"

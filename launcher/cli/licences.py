@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def show(licence: str, as_json: bool, **values: Any) -> None:
     if as_json:
         click.echo(json.dumps(_full(found, person, given), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_lines(found, person, given)))
+        click.echo("\n".join(_lines(found, person, given, render.Paper.of(sys.stdout))))
 
 
 @command.command("accept")
@@ -119,10 +120,11 @@ def duties_(model: str, output: Path | None, **values: Any) -> None:
         known = policy.load().licences
         bound = [known[id] for id in judgement.decision.licences]
         found = duties.supplement(bound, sources.folders_near(judgement.bundle))
+    paper = render.Paper.of(sys.stdout)
     for licence in bound:
         click.echo(f"{licence.title}:")
         for duty in licence.duties:
-            click.echo(render.wrapped(f"- {duty.text}", "  "))
+            click.echo(paper.fold(f"- {duty.text}", "  "))
     if output is not None:
         _write(output, found)
     for document in found.missing:
@@ -226,7 +228,9 @@ def _full(licence: Licence, person: Person | None, given: Acceptances) -> dict[s
     }
 
 
-def _lines(licence: Licence, person: Person | None, given: Acceptances) -> Iterator[str]:
+def _lines(
+    licence: Licence, person: Person | None, given: Acceptances, paper: render.Paper
+) -> Iterator[str]:
     yield f"{licence.title} ({licence.id})"
     yield f"  Licensor:   {licence.licensor}"
     yield f"  Acceptance: {_state(licence, person, given)}"
@@ -236,11 +240,11 @@ def _lines(licence: Licence, person: Person | None, given: Acceptances) -> Itera
     for rule in licence.rules:
         yield ""
         yield f"  {rule.code}"
-        yield render.wrapped(rule.text, "    ")
+        yield paper.fold(rule.text, "    ")
         where = f"{licence.document(rule.document).title}, {rule.clause}"
-        yield render.wrapped(f"“{rule.quote}” ({where})" if rule.quote else f"({where})", "    ")
+        yield paper.fold(f"“{rule.quote}” ({where})" if rule.quote else f"({where})", "    ")
     if licence.duties:
         yield ""
         yield "  If you pass the model on, or a product with it:"
     for duty in licence.duties:
-        yield render.wrapped(f"- {duty.text}", "    ")
+        yield paper.fold(f"- {duty.text}", "    ")

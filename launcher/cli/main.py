@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import click
 
 from launcher import __version__
+from launcher.cli import render
 from launcher.errors import LauncherError
 
 # name: (module, one line of help). A test holds them against the commands themselves.
@@ -86,9 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _report(error: LauncherError, *, as_json: bool) -> None:
-    from launcher.cli import render
+    judgement = getattr(error, "judgement", None)  # of flow.NotCleared, which is slow to import
+    if judgement is not None:
+        from launcher.cli import verdict
 
-    if as_json:
-        click.echo(json.dumps(render.error_json(error), indent=2, ensure_ascii=False))
+        body = verdict.as_json(judgement)
+        text = "" if as_json else verdict.as_text(judgement, render.Paper.of(sys.stderr))
     else:
-        click.echo(render.error_text(error), err=True, nl=False)
+        body, text = render.error_json(error), render.error_text(error)
+    if as_json:
+        click.echo(json.dumps(body, indent=2, ensure_ascii=False))
+    else:
+        click.echo(text, err=True, nl=False)

@@ -1,29 +1,18 @@
-"""Values into words and JSON. Pure: nothing here prints or reads."""
+"""Words and columns for a terminal or a pipe. Nothing here prints."""
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
-from launcher.clearance import Verdict
 from launcher.errors import LauncherError
-from launcher.licensing.declaration import Declaration, Person, Role
-from launcher.licensing.regions import name_of
 
-if TYPE_CHECKING:
-    from launcher.flow import Judgement
-    from launcher.licensing.decision import Decision, Reason
-
-WIDTH = 88  # columns of text on a terminal; a pipe gets whole lines
-
-_PERSONS = {
-    Person.INDIVIDUAL: "a private person",
-    Person.COMPANY: "a company",
-    Person.OTHER_BODY: "another body",
-}
+WIDEST = 88  # columns; longer lines are hard to read
 
 
 def safe(text: str) -> str:
@@ -56,14 +45,41 @@ def pasteable(command: str) -> str:
     return f"{own_command()} {rest}" if name == "launcher" else command
 
 
-def wrapped(text: str, indent: str = "", width: int = WIDTH) -> str:
-    """Text folded to the width, each line indented."""
-    import textwrap
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What text is laid out for: a terminal, or a pipe, which gets whole lines."""
 
-    return "\n".join(
-        textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent)
-        for line in safe(text).splitlines()
-    )
+    width: int = 0
+    """Columns; 0: lines are not folded."""
+    styled: bool = False
+    """Whether emphasis may be shown; it never carries meaning."""
+
+    @classmethod
+    def of(cls, stream: TextIO) -> Paper:
+        """The paper that a stream is."""
+        if not stream.isatty():
+            return cls()
+        import shutil
+
+        columns = shutil.get_terminal_size().columns
+        return cls(min(columns, WIDEST), not os.environ.get("NO_COLOR"))
+
+    def fold(self, text: str, indent: str = "") -> str:
+        """Text in lines of this width, each indented; items of a list hang."""
+        lines = safe(text).splitlines()
+        if not self.width:
+            return "\n".join(f"{indent}{line}" for line in lines)
+        import textwrap
+
+        hanging = indent + ("  " if text.startswith("- ") else "")
+        return "\n".join(
+            textwrap.fill(line, self.width, initial_indent=indent, subsequent_indent=hanging)
+            for line in lines
+        )
+
+    def strong(self, text: str) -> str:
+        """Text that stands out where that can be shown."""
+        return f"\x1b[1m{text}\x1b[0m" if self.styled else text
 
 
 def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:
@@ -78,11 +94,8 @@ def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:
 
 def error_text(error: LauncherError) -> str:
     """One sentence, what helps, and the commands."""
-    judgement = getattr(error, "judgement", None)  # flow.NotCleared, which is slow to import
-    if judgement is not None:
-        return decision_text(judgement)
-    lines = [f"Error: {safe(error.message)}."] if error.message[-1:] not in ".!?…" else []
-    lines = lines or [f"Error: {safe(error.message)}"]
+    end = "" if error.message[-1:] in ".!?…" else "."
+    lines = [f"Error: {safe(error.message)}{end}"]
     if error.hint:
         lines.append(safe(error.hint))
     lines += [f"  {pasteable(command)}" for command in error.commands]
@@ -90,10 +103,7 @@ def error_text(error: LauncherError) -> str:
 
 
 def error_json(error: LauncherError) -> dict[str, Any]:
-    """An error as one object; a decision as its own."""
-    judgement = getattr(error, "judgement", None)
-    if judgement is not None:
-        return decision_json(judgement)
+    """An error as one object."""
     return {
         "schema": 1,
         "error": {
@@ -103,130 +113,3 @@ def error_json(error: LauncherError) -> dict[str, Any]:
             "exit_code": int(error.exit_code),
         },
     }
-
-
-# --- Decisions --------------------------------------------------------------------------
-
-_HEADS = {Verdict.ALLOW: "Allowed", Verdict.ASK: "Not yet", Verdict.REFUSE: "Refused"}
-
-
-def decision_json(judgement: Judgement) -> dict[str, Any]:
-    """The contract of `check --json`: equal inputs give equal bytes."""
-    decision = judgement.decision
-    return {
-        "schema": 1,
-        "verdict": str(decision.verdict),
-        "code": decision.code,
-        "exit_code": int(decision.exit_code),
-        "model": {
-            "ref": decision.ref,
-            "title": decision.title,
-            "family": decision.family,
-            "candidates": list(decision.candidates),
-            "licence": decision.licence,
-            "licences": list(decision.licences),
-            "modalities": list(decision.modalities),
-            "evidence": [
-                {"source": claim.source, "value": claim.value, "kind": str(claim.kind)}
-                for claim in decision.evidence
-            ],
-        },
-        "declaration": declaration_json(decision.declaration),
-        "reasons": [_reason_json(reason) for reason in decision.reasons],
-        "duties": [
-            {"code": bound.duty.code, "licence": bound.licence, "text": bound.duty.text}
-            for bound in decision.duties
-        ],
-        "remedies": list(judgement.remedies),
-        "engine": {"supported": judgement.supported},
-        "policy": {"version": decision.policy_version, "sha256": decision.policy_sha256},
-    }
-
-
-def _reason_json(reason: Reason) -> dict[str, str]:
-    return {
-        "code": reason.code,
-        "effect": str(reason.effect),
-        "licence": reason.licence,
-        "document": reason.document,
-        "clause": reason.clause,
-        "quote": reason.quote,
-        "text": reason.text,
-        "source": reason.source,
-        "sha256": reason.sha256,
-    }
-
-
-def declaration_json(declaration: Declaration | None) -> dict[str, Any] | None:
-    """A declaration as the contract has it."""
-    if declaration is None:
-        return None
-    body: dict[str, Any] = {
-        "as": str(declaration.person),
-        "domicile": list(declaration.domicile),
-        "place_of_use": list(declaration.place_of_use),
-        "role": str(declaration.role),
-        "source": declaration.source,
-    }
-    for name in ("product", "supplied_by", "commercial", "monthly_active_users"):
-        if getattr(declaration, name) not in (None, ""):
-            body[name] = getattr(declaration, name)
-    if declaration.annual_revenue_usd is not None:
-        body["annual_revenue_usd"] = declaration.annual_revenue_usd
-    if declaration.answers:
-        body["answers"] = dict(sorted(declaration.answers.items()))
-    return body
-
-
-def decision_text(judgement: Judgement) -> str:
-    """A decision to be read."""
-    return "\n".join(_decision_lines(judgement)) + "\n"
-
-
-def _decision_lines(judgement: Judgement) -> Iterator[str]:
-    decision = judgement.decision
-    yield f"{_HEADS[decision.verdict]}: {safe(decision.title)} ({decision.code})"
-    for reason in decision.reasons:
-        yield ""
-        yield from _reason_lines(reason)
-    if decision.verdict is Verdict.ALLOW and not judgement.supported:
-        yield ""
-        yield wrapped("The licence allows it, but this engine cannot run it.", "  ")
-    yield ""
-    yield from _seen_lines(decision)
-    if judgement.remedies:
-        refused = decision.verdict is Verdict.REFUSE
-        yield ""
-        yield "You may run instead:" if refused else "What helps:"
-        yield from (f"  {pasteable(command)}" for command in judgement.remedies)
-
-
-def _reason_lines(reason: Reason) -> Iterator[str]:
-    yield wrapped(reason.text, "  ")
-    if reason.quote:
-        yield ""
-        yield wrapped(f"{reason.document}, {reason.clause}:", "  ")
-        yield wrapped(f"“{reason.quote}”", "    ")
-    if reason.source:
-        yield f"  {reason.source}"
-
-
-def _seen_lines(decision: Decision) -> Iterator[str]:
-    licences = ", ".join(decision.licences) or "not known"
-    yield f"  Licence:  {safe(licences)}"
-    for claim in decision.evidence[:8]:
-        yield f"  Seen:     {safe(claim.source)} = {safe(claim.value)}"
-    if decision.declaration is not None:
-        yield f"  Declared: {declaration_line(decision.declaration)}"
-
-
-def declaration_line(declaration: Declaration) -> str:
-    """A declaration in one line."""
-    places = ", ".join(f"{name_of(code)} ({code})" for code in declaration.domicile)
-    text = f"{_PERSONS[declaration.person]}, {places}"
-    if declaration.place_of_use != declaration.domicile:
-        used = ", ".join(f"{name_of(code)} ({code})" for code in declaration.place_of_use)
-        text += f"; used in {used}"
-    if declaration.role is Role.END_USER:
-        text += f"; end user of {declaration.product or '?'} by {declaration.supplied_by or '?'}"
-    return safe(f"{text} [{declaration.path or declaration.source}]")

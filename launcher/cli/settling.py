@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import click
@@ -46,7 +47,7 @@ def _ask_next(judgement: Judgement, asker: Asker) -> Asker | None:
         answer = click.confirm("Is the use commercial?", default=None, err=True)
         return _with(asker, declared, replace(declared, commercial=answer))
     if code in declaration.ANSWERS:
-        click.echo(render.wrapped(decision.reasons[0].text), err=True)
+        click.echo(render.Paper.of(sys.stderr).fold(decision.reasons[0].text), err=True)
         choices = click.Choice(declaration.ANSWERS[code])
         word = click.prompt("How do you read it?", type=choices, err=True)
         answers = {**declared.answers, f"{code}:{about}": word}

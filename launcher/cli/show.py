@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from launcher import flow
-from launcher.cli import options, render
+from launcher.cli import options, render, verdict
 from launcher.engine import fit, machine
 from launcher.errors import DoesNotFit
 from launcher.flow import Judgement
@@ -37,11 +38,11 @@ def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> N
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_lines(body)))
+        click.echo("\n".join(_lines(body, render.Paper.of(sys.stdout))))
 
 
 def _body(judgement: Judgement, context: int | None) -> dict[str, Any]:
-    body = render.decision_json(judgement)
+    body = verdict.as_json(judgement)
     bundle = judgement.bundle
     headers = [part.header for part in bundle.parts if part.header is not None]
     body["here"] = bundle.is_here
@@ -92,7 +93,7 @@ def _fit(headers: list[Header], size: int, context: int | None) -> dict[str, Any
     }
 
 
-def _lines(body: dict[str, Any]) -> Iterator[str]:
+def _lines(body: dict[str, Any], paper: render.Paper) -> Iterator[str]:
     model = body["model"]
     yield render.safe(model["title"])
     yield f"  Verdict:    {body['verdict']} ({body['code']})"
@@ -108,7 +109,7 @@ def _lines(body: dict[str, Any]) -> Iterator[str]:
     if body["duties"]:
         yield "  If you pass the model on, or a product with it:"
     for duty in body["duties"]:
-        yield render.wrapped(f"- {duty['text']}", "    ")
+        yield paper.fold(f"- {duty['text']}", "    ")
 
 
 def _size_lines(body: dict[str, Any]) -> Iterator[str]:

@@ -68,4 +68,5 @@ def _reason(rule: Rule, licence: Licence) -> Reason:
         quote=rule.quote,
         source=document.url,
         sha256=document.sha256[0] if document.sha256 else "",
+        turns_on=rule.when.declared[0] if rule.when.declared else "",
     )

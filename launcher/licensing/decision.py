@@ -30,6 +30,8 @@ class Reason:
     source: str = ""
     sha256: str = ""
     """Of the document quoted."""
+    turns_on: str = ""
+    """The key of the declaration that it turns on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -316,20 +316,27 @@ def check_answer(key: str, value: str) -> None:
 
 
 def to_toml(declaration: Declaration) -> bytes:
-    """The declaration as its file holds it."""
+    """The declaration as its file holds it, one key a line: people read and edit it."""
     import tomli_w
 
-    table: dict[str, object] = {
-        "schema": SCHEMA,
-        "as": str(declaration.person),
-        "domicile": list(declaration.domicile),
-        "place_of_use": list(declaration.place_of_use),
-        "role": str(declaration.role),
-    }
+    def written(value: object) -> str:
+        return tomli_w.dumps({"key": value}).removeprefix("key = ").rstrip("\n")
+
+    def codes(countries: Sequence[Country]) -> str:
+        return f"[{', '.join(map(written, countries))}]"
+
+    lines = [
+        f"schema = {SCHEMA}",
+        f"as = {written(str(declaration.person))}",
+        f"domicile = {codes(declaration.domicile)}",
+        f"place_of_use = {codes(declaration.place_of_use)}",
+        f"role = {written(str(declaration.role))}",
+    ]
     for name in ("product", "supplied_by", *_FIGURES, "declared_at", "declared_by", "text_shown"):
         value = getattr(declaration, name)
         if value not in (None, ""):
-            table[name] = value
+            lines.append(f"{name} = {written(value)}")
+    text = "\n".join(lines) + "\n"
     if declaration.answers:
-        table["answers"] = dict(sorted(declaration.answers.items()))
-    return tomli_w.dumps(table).encode()
+        text += "\n" + tomli_w.dumps({"answers": dict(sorted(declaration.answers.items()))})
+    return text.encode()

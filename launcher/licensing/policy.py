@@ -63,6 +63,20 @@ class Conditions:
     def is_empty(self) -> bool:
         return self == Conditions()
 
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The keys of a declaration that it asks about."""
+        keys = {
+            "domicile": bool(self.domicile),
+            "place_of_use": bool(self.place_of_use),
+            "as": bool(self.person),
+            "role": bool(self.role),
+            "commercial": self.commercial is not None,
+            "monthly_active_users": self.monthly_active_users is not None,
+            "annual_revenue_usd": self.annual_revenue_usd is not None,
+        }
+        return tuple(key for key, asked in keys.items() if asked)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:

@@ -213,3 +213,13 @@ def test_a_launcher_that_is_ended_takes_its_worker_along(terminal: Start) -> Non
     while any(Path(f"/proc/{pid}").exists() for pid in children.split()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_refusal_on_a_terminal_underlines_what_was_declared(
+    here: Here, folders: Places, terminal: Start
+) -> None:
+    here("declare", "--as", "individual:DE")
+    screen = terminal("check", "llama4:scout")
+    seen = screen.expect("More:").replace("\r\n", "\n")
+    assert f"--> {folders.declaration}:" in seen
+    assert '3 | domicile = ["DE"]\n    |            ^^^^^^\n' in seen

@@ -1,0 +1,48 @@
+"""A declaration in words and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from launcher.cli.render import safe
+from launcher.licensing.declaration import Declaration, Person, Role
+from launcher.licensing.regions import name_of
+
+PERSONS = {
+    Person.INDIVIDUAL: "a private person",
+    Person.COMPANY: "a company",
+    Person.OTHER_BODY: "another body",
+}
+
+
+def declaration_json(declaration: Declaration | None) -> dict[str, Any] | None:
+    """A declaration as the contract has it."""
+    if declaration is None:
+        return None
+    body: dict[str, Any] = {
+        "as": str(declaration.person),
+        "domicile": list(declaration.domicile),
+        "place_of_use": list(declaration.place_of_use),
+        "role": str(declaration.role),
+        "source": declaration.source,
+    }
+    for name in ("product", "supplied_by", "commercial", "monthly_active_users"):
+        if getattr(declaration, name) not in (None, ""):
+            body[name] = getattr(declaration, name)
+    if declaration.annual_revenue_usd is not None:
+        body["annual_revenue_usd"] = declaration.annual_revenue_usd
+    if declaration.answers:
+        body["answers"] = dict(sorted(declaration.answers.items()))
+    return body
+
+
+def declaration_line(declaration: Declaration) -> str:
+    """A declaration in one line."""
+    places = ", ".join(f"{name_of(code)} ({code})" for code in declaration.domicile)
+    text = f"{PERSONS[declaration.person]}, {places}"
+    if declaration.place_of_use != declaration.domicile:
+        used = ", ".join(f"{name_of(code)} ({code})" for code in declaration.place_of_use)
+        text += f"; used in {used}"
+    if declaration.role is Role.END_USER:
+        text += f"; end user of {declaration.product or '?'} by {declaration.supplied_by or '?'}"
+    return safe(f"{text} [{declaration.path or declaration.source}]")
