@@ -61,6 +61,7 @@ def _talk(worker: Worker, descriptor: int) -> str:
     worker.send(
         {
             "type": "generate",
+            "number": 1,
             "messages": [{"role": "user", "content": QUESTION}],
             "sampling": {"temperature": 0.0},
             "max_tokens": _TOKENS,
