@@ -1,0 +1,250 @@
+"""What the worker cannot do once a stranger's file is in it: Linux's Landlock and seccomp.
+
+After `enter` the process can read its interpreter, its libraries and the model's files, and
+compute. It cannot open anything else, write, reach a network, start a program or touch
+another process. It costs less than a millisecond. On other systems, and on kernels without
+these, the worker runs as before and says which level was reached.
+
+Landlock: include/uapi/linux/landlock.h; seccomp: include/uapi/linux/seccomp.h, filter.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+
+class Level(StrEnum):
+    """How far the worker is confined."""
+
+    FULL = "full"
+    PARTIAL = "partial"
+    NONE = "none"
+
+
+# --- Landlock -----------------------------------------------------------------------------------
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_RULE_PATH_BENEATH = 1
+_VERSION_FLAG = 1
+_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+# Rights on files that each version of Landlock knows: all of them are taken away, and reading
+# is given back where it is needed.
+_FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
+_NETWORK_VERSION, _SCOPE_VERSION = 4, 6
+_BIND_AND_CONNECT = 0b11
+_ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
+
+# What an interpreter and its libraries read besides their own folders.
+_READABLE = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/share/zoneinfo",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/proc/self",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/sys/devices/system",
+    "/dev/null",
+    "/dev/urandom",
+)
+
+
+def _landlock(files: Sequence[int]) -> bool:
+    """Takes away every right on files but reading what is named; False where it cannot."""
+    system = ctypes.CDLL(None, use_errno=True)
+    version = system.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG)
+    if version < 1:
+        return False
+    rights = _FILE_RIGHTS[max(known for known in _FILE_RIGHTS if known <= version)]
+    network = _BIND_AND_CONNECT if version >= _NETWORK_VERSION else 0
+    scope = _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPE_VERSION else 0
+    attributes = struct.pack("<QQQ", rights, network, scope)
+    size = 24 if scope else 16 if network else 8
+    ruleset = system.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0)
+    if ruleset < 0:
+        return False
+    try:
+        for descriptor in files:
+            _allow(system, ruleset, descriptor, _READ_FILE)
+        for path in _readable():
+            _allow_path(system, ruleset, path)
+        return bool(system.syscall(_RESTRICT_SELF, ruleset, 0) == 0)
+    finally:
+        os.close(ruleset)
+
+
+def _readable() -> Iterator[str]:
+    """The interpreter, this package, and what libraries read."""
+    yield from dict.fromkeys((sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])))
+    yield from (str(entry) for entry in map(Path, sys.path) if entry.is_dir())
+    yield from _READABLE
+
+
+def _allow_path(system: ctypes.CDLL, ruleset: int, path: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return  # not on this system
+    try:
+        rights = _READ_FILE | (_READ_DIR if Path(path).is_dir() else 0)
+        _allow(system, ruleset, descriptor, rights)
+    finally:
+        os.close(descriptor)
+
+
+def _allow(system: ctypes.CDLL, ruleset: int, descriptor: int, rights: int) -> None:
+    rule = struct.pack("<Qi", rights, descriptor)
+    if system.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0) != 0:
+        raise OSError(ctypes.get_errno(), "a Landlock rule was refused")
+
+
+# --- seccomp --------------------------------------------------------------------------------------
+
+_SET_MODE_FILTER, _TSYNC = 1, 1
+_PR_SET_NO_NEW_PRIVS = 38
+_ALLOW, _KILL = 0x7FFF0000, 0x80000000
+_REFUSE = 0x00050000  # with an errno in the low bits
+_LOAD, _JUMP_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _THIRD_ARGUMENT = 0, 4, 16, 32
+_CLONE_THREAD = 0x00010000
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+# name: (x86-64, aarch64); None where an architecture does not have the call.
+# Source: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
+_REFUSED: dict[str, tuple[int | None, int | None]] = {
+    "socket": (41, 198),
+    "socketpair": (53, 199),
+    "connect": (42, 203),
+    "bind": (49, 200),
+    "listen": (50, 201),
+    "accept": (43, 202),
+    "accept4": (288, 242),
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    "fork": (57, None),
+    "vfork": (58, None),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "kill": (62, 129),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+    "bpf": (321, 280),
+    "io_uring_setup": (425, 425),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "chroot": (161, 51),
+    "open_by_handle_at": (304, 265),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "creat": (85, None),
+    "unlink": (87, None),
+    "unlinkat": (263, 35),
+    "rename": (82, None),
+    "renameat": (264, 38),
+    "renameat2": (316, 276),
+    "mkdir": (83, None),
+    "mkdirat": (258, 34),
+    "link": (86, None),
+    "linkat": (265, 37),
+    "symlink": (88, None),
+    "symlinkat": (266, 36),
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "truncate": (76, 45),
+    "ftruncate": (77, 46),
+    "openat2": (437, 437),
+}
+_OPENAT: tuple[int, int] = (257, 56)
+_OPEN = 2  # x86-64 only
+_CLONE: tuple[int, int] = (56, 220)
+_CLONE3 = 435
+_AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+Instruction = tuple[int, int, int, int]
+
+
+def _seccomp() -> bool:
+    """Refuses the system calls that a computation never makes; False where it cannot."""
+    machine = platform.machine()
+    if machine not in _AUDIT:
+        return False
+    program = list(_program(machine))
+    code = b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code)
+    pointer = struct.pack("<H6xQ", len(program), ctypes.addressof(buffer))
+    system = ctypes.CDLL(None, use_errno=True)
+    number = {"x86_64": 317, "aarch64": 277}[machine]
+    return bool(system.syscall(number, _SET_MODE_FILTER, _TSYNC, pointer) == 0)
+
+
+def _program(machine: str) -> Iterator[Instruction]:
+    """The filter, one rule after the other; what no rule names is allowed."""
+    column = 0 if machine == "x86_64" else 1
+    yield (_LOAD, 0, 0, _ARCHITECTURE)
+    yield (_JUMP_EQUAL, 1, 0, _AUDIT[machine])
+    yield (_RETURN, 0, 0, _KILL)
+    yield (_LOAD, 0, 0, _NUMBER)
+    yield from _refuse(_CLONE3, errno.ENOSYS)  # its flags lie in memory; libraries then use clone
+    for numbers in _REFUSED.values():
+        number = numbers[column]
+        if number is not None:
+            yield from _refuse(number, errno.EPERM)
+    yield from _unless_flag(_CLONE[column], _FIRST_ARGUMENT, _CLONE_THREAD, refuse_when_set=False)
+    yield from _unless_flag(_OPENAT[column], _THIRD_ARGUMENT, _WRITING, refuse_when_set=True)
+    if machine == "x86_64":
+        yield from _unless_flag(_OPEN, _FIRST_ARGUMENT + 8, _WRITING, refuse_when_set=True)
+    yield (_RETURN, 0, 0, _ALLOW)
+
+
+def _refuse(number: int, error: int) -> Iterator[Instruction]:
+    yield (_JUMP_EQUAL, 0, 1, number)
+    yield (_RETURN, 0, 0, _REFUSE | error)
+
+
+def _unless_flag(
+    number: int, argument: int, flag: int, *, refuse_when_set: bool
+) -> Iterator[Instruction]:
+    """Refuses a call by a flag in one of its arguments."""
+    yield (_JUMP_EQUAL, 0, 4, number)
+    yield (_LOAD, 0, 0, argument)
+    yield (_JUMP_ANY_BIT, 1 - refuse_when_set, int(refuse_when_set), flag)
+    yield (_RETURN, 0, 0, _REFUSE | errno.EPERM)
+    yield (_RETURN, 0, 0, _ALLOW)
+
+
+# --- Both -----------------------------------------------------------------------------------------
+
+
+def enter(files: Sequence[int]) -> Level:
+    """Confines this process; `files` are the open model files it may still map and read.
+
+    Only the thread that calls this and those it starts later are confined by Landlock, so it
+    is to be called before there are others.
+    """
+    if sys.platform != "linux":
+        return Level.NONE
+    system = ctypes.CDLL(None, use_errno=True)
+    if system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        return Level.NONE
+    reached = (_landlock(files), _seccomp())
+    return Level.FULL if all(reached) else Level.PARTIAL if any(reached) else Level.NONE
