@@ -174,14 +174,16 @@ class PartialRead(Exception):
     """Raised by a `fetch` that will not read further; what was parsed so far is kept."""
 
 
-def read_header(fetch: Callable[[int, int], bytes], file_size: int) -> Header:
+def read_header(
+    fetch: Callable[[int, int], bytes], file_size: int, first_window: int = FIRST_WINDOW
+) -> Header:
     """Reads a header through `fetch(offset, size)`, which gives exactly those bytes of the file.
 
     A `fetch` may raise `PartialRead`; then the header holds what came before and is not
-    `complete`. Only the preamble must be there. Raises `HeaderError` when the file is not one
-    that may reach the engine.
+    `complete`. Only the preamble must be there. `first_window` is how many bytes are asked for
+    at first. Raises `HeaderError` when the file is not one that may reach the engine.
     """
-    reader = _Reader(_Window(fetch, file_size))
+    reader = _Reader(_Window(fetch, file_size, first_window))
     version, tensor_count, entry_count = reader.preamble()
     metadata: dict[str, Entry] = {}
     tensors: list[Tensor] = []
@@ -222,11 +224,14 @@ def _padded(position: int, alignment: int) -> int:
 class _Window:
     """The first bytes of the file, grown as the header asks for more."""
 
-    __slots__ = ("data", "fetch", "file_size")
+    __slots__ = ("data", "fetch", "file_size", "first")
 
-    def __init__(self, fetch: Callable[[int, int], bytes], file_size: int) -> None:
+    def __init__(
+        self, fetch: Callable[[int, int], bytes], file_size: int, first: int = FIRST_WINDOW
+    ) -> None:
         self.fetch = fetch
         self.file_size = file_size
+        self.first = first
         self.data = b""
 
     def reach(self, end: int) -> bytes:
@@ -238,7 +243,7 @@ class _Window:
             raise HeaderError("the file ends in the middle of its header")
         if end > MAX_HEADER:
             raise HeaderError(f"the header is larger than {MAX_HEADER >> 20} MiB")
-        target = min(self.file_size, MAX_HEADER, max(end, 2 * have, FIRST_WINDOW))
+        target = min(self.file_size, MAX_HEADER, max(end, 2 * have, self.first))
         more = self.fetch(have, target - have)
         if len(more) != target - have:
             raise HeaderError("the file became shorter while it was read")
