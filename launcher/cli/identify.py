@@ -21,6 +21,8 @@ from launcher.models.identification import Identification
 from launcher.models.identity import is_plausible
 
 
+_PLACEHOLDERS = ("REASON", "...")  # as our own messages write it
+
 @click.command("identify", short_help="Record what exactly a file is, and why you know.")
 @click.argument("file")
 @click.option("--family", help="The family it belongs to (see: launcher list --all --json).")
@@ -65,7 +67,7 @@ def _made(judgement: Judgement, part: Part, sha256: str, values: dict[str, Any])
         family = _ask_family(judgement)
     if not reason and asking.on_terminal():
         reason = click.prompt("How do you know?", err=True)
-    if bool(family) == bool(licence) or not reason:
+    if bool(family) == bool(licence) or not reason or reason.strip() in _PLACEHOLDERS:
         raise _incomplete(judgement)
     if family:
         _check_family(family, part)
@@ -115,7 +117,7 @@ def _incomplete(judgement: Judgement) -> PersonNeeded:
     stated = [f"--family {id}" for id in judgement.decision.candidates] or ["--licence LICENCE"]
     return PersonNeeded(
         "A family or a licence is needed, and the reason why you know",
-        commands=[f'launcher identify {path} {each} --reason "..."' for each in stated],
+        commands=[f"launcher identify {path} {each} --reason REASON" for each in stated],
     )
 
 

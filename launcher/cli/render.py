@@ -41,8 +41,8 @@ def own_command() -> str:
 
 def pasteable(command: str) -> str:
     """A command with the name of this program as it is called here."""
-    name, _, rest = command.partition(" ")
-    return f"{own_command()} {rest}" if name == "launcher" else command
+    name, _, rest = safe(command).partition(" ")
+    return f"{own_command()} {rest}" if name == "launcher" else safe(command)
 
 
 @dataclass(frozen=True, slots=True)

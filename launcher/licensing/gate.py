@@ -202,10 +202,18 @@ class _Part:
     def _unknown(self) -> Iterator[Reason]:
         """What keeps the file from having a known licence."""
         for spelling in self.spellings:
-            if self.case.policy.find(spelling) is None:
+            if self.case.policy.find(spelling) is None and not self._is_known_for_certain():
                 yield gate_reason("unknown-licence", spelling=spelling)
         if not self.structural and not self.spellings and not self._is_named():
             yield gate_reason("unknown-model")
+
+    def _is_known_for_certain(self) -> bool:
+        """These very bytes were published or stated as something: whatever they say of a licence.
+
+        Not by a chain of cards: a fine-tune may come under a licence of its own.
+        """
+        settled = self.identity.settled
+        return settled is not None and settled.kind in (Kind.DIGEST, Kind.IDENTIFICATION)
 
     def _is_named(self) -> bool:
         """Whether a name is enough: in our own catalogue, or for a part beside a model.

@@ -86,6 +86,16 @@ def is_repository(text: str) -> bool:
     return _REPOSITORY.fullmatch(text) is not None
 
 
+def typed(path: Path) -> str:
+    """A path as it has to be typed, so that `parse` takes it for one.
+
+    >>> typed(Path("adapters/mine.bin"))
+    './adapters/mine.bin'
+    """
+    text = str(path)
+    return text if _is_path(text) else f"./{text}"
+
+
 def _is_path(text: str) -> bool:
     if text.startswith(("/", "./", "../", "~", ".\\", "..\\")) or re.match(r"[A-Za-z]:[\\/]", text):
         return True
