@@ -336,8 +336,55 @@ def test_a_width_that_would_come_round_to_a_small_one_is_refused(
     name: str, value: Written, tmp_path: Path
 ) -> None:
     """The engine multiplies heads of 16 by 2**30 + 2 of them, gets 32, and aborts later."""
-    read(model(tmp_path, {f"llama.{name}": 1 << 24}))
-    refuse(model(tmp_path, {f"llama.{name}": value}), f"'llama.{name}' is greater than 16777216")
+    others: dict[str, Written | None] = {"llama.rope.dimension_count": None}
+    read(model(tmp_path, {**others, f"llama.{name}": 1 << 24}))
+    path = model(tmp_path, {**others, f"llama.{name}": value})
+    refuse(path, f"'llama.{name}' is greater than 16777216")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "metadata"),
+    [
+        ("llama", {"rope.dimension_count": 16}),
+        ("qwen2", {"attention.head_count": [4, 4]}),
+        ("hunyuan-dense", {"attention.key_length": 16, "attention.value_length": 16}),
+        ("phi3", {"rope.dimension_count": 8}),
+        ("stablelm", {"rope.dimension_count": 4}),
+        ("nemotron_h", {"attention.head_count": [0, 4]}),
+        ("deepseek2", {"attention.key_length": 192, "attention.value_length": 128}),
+        ("mamba", {"attention.head_count": 0}),
+        ("exaone4", {"attention.key_length_swa": 32, "attention.value_length_swa": 32}),
+        ("a-new-one", {"attention.head_count": 0, "rope.dimension_count": 8}),
+    ],
+)
+def test_heads_of_the_widths_that_an_architecture_has_are_accepted(
+    architecture: str, metadata: Mapping[str, Written | None], tmp_path: Path
+) -> None:
+    values = {f"{architecture}.{name}": value for name, value in metadata.items()}
+    path = tmp_path / "model.gguf"
+    read(headers.write_model(path, architecture=architecture, metadata=values))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "metadata", "words"),
+    [
+        ("qwen2", {"rope.dimension_count": 8}, "positions turn 8 of it"),
+        ("granitemoe", {"rope.dimension_count": 0}, "positions turn 0 of it"),
+        ("olmo2", {"attention.head_count": 0}, "no attention heads"),
+        ("olmo2", {"attention.head_count": None}, "no attention heads"),
+        ("olmo2", {"attention.head_count": [0, 0]}, "no attention heads"),
+        ("olmo2", {"attention.head_count": 65}, "keys 0 wide and values 0 wide"),
+        ("qwen3", {"attention.key_length": 32}, "keys 32 wide and values 16 wide"),
+        ("llama4", {"attention.value_length": 8}, "keys 16 wide and values 8 wide"),
+        ("phi3", {"attention.value_length": 8}, "keys 16 wide and values 8 wide"),
+    ],
+)
+def test_heads_on_whose_width_the_engine_would_die_are_refused(
+    architecture: str, metadata: Mapping[str, Written | None], words: str, tmp_path: Path
+) -> None:
+    values = {f"{architecture}.{name}": value for name, value in metadata.items()}
+    path = headers.write_model(tmp_path / "model.gguf", architecture=architecture, metadata=values)
+    refuse(path, words)
 
 
 @pytest.mark.parametrize(
