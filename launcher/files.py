@@ -65,19 +65,28 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def append_durably(path: Path, line: bytes) -> None:
-    """Adds one line, whole or not at all for every other process, and waits for the disk."""
+    """Adds one line, whole or not at all, and waits for the disk. The caller holds the lock."""
     make_private_folder(path.parent)
     existed = path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE)
     try:
-        written = os.write(descriptor, line)
-        if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
-        os.fsync(descriptor)
+        before = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, line)
+            os.fsync(descriptor)
+        except BaseException:
+            os.ftruncate(descriptor, before)  # a disk that fills up takes the first part of it
+            raise
     finally:
         os.close(descriptor)
     if not existed:
         _sync_folder(path.parent)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _sweep_orphans(path: Path) -> None:

@@ -69,10 +69,15 @@ def _next_line(log: Log, kind: str, body: dict[str, Any]) -> bytes:
         "kind": kind,
         **body,
     }
-    line = canonical(record)
+    line = canonical({**record, "check": _check(record)})
     if len(line) > MAX_LINE:
         raise OSError(f"a record of {len(line)} bytes is too long")
     return line
+
+
+def _check(record: dict[str, Any]) -> str:
+    """Shows a change in the last record, too, for which no later one vouches."""
+    return digest(canonical({key: value for key, value in record.items() if key != "check"}))
 
 
 def _number(line: bytes) -> int:
@@ -87,7 +92,7 @@ def _last_line(log: Log) -> bytes:
         if path.exists() and path.stat().st_size:
             with path.open("rb") as stream:
                 stream.seek(-min(path.stat().st_size, MAX_LINE + 1), os.SEEK_END)
-                return stream.read().splitlines()[-1]
+                return stream.read().removesuffix(b"\n").rpartition(b"\n")[2]
     return b""
 
 
@@ -123,14 +128,22 @@ def older(log: Log) -> list[Path]:
 
 
 def lines(log: Log) -> Iterator[tuple[Path, int, bytes]]:
-    """Every line with its file and number in it, oldest first."""
+    """Every line with its file and number in it, oldest first.
+
+    Raises `IntegrityError` for one without its end.
+    """
     for path in (*older(log), log.path):
         try:
-            data = path.read_bytes()
+            *whole, rest = path.read_bytes().split(b"\n")
         except FileNotFoundError:
             continue
-        for index, line in enumerate(data.splitlines(), start=1):
+        for index, line in enumerate(whole, start=1):
             yield path, index, line
+        if rest:
+            raise IntegrityError(
+                f"{path}, line {len(whole) + 1}: this record has no end",
+                hint="A power failure does this. The next record sets the rest of it aside.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +163,13 @@ def verify(log: Log) -> Verified:
     for path, index, line in lines(log):
         where = f"{path}, line {index}"
         record = _parsed(line, where)
-        if record.get("previous") != previous:
+        if record.get("check") != _check(record) or canonical(record) != line:
+            raise IntegrityError(f"{where}: this record is not as it was written")
+        if record.get("previous") != previous or record.get("number") != count:
             raise IntegrityError(
                 f"{where}: this record does not follow the one before it",
-                hint="A line was changed, lost or put in.",
+                hint="A line was lost or put in.",
             )
-        if record.get("number") != count or canonical(record) != line:
-            raise IntegrityError(f"{where}: this record is not as it was written")
         previous, count = digest(line), count + 1
     return Verified(count, previous, log.path.with_suffix(".torn").exists())
 
