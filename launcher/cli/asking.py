@@ -118,16 +118,16 @@ def keep_declaration(asker: Asker, made: Declaration) -> Declaration:
     site = declaration.read(places.site_declaration, "site")
     if site is not None:
         declaration.bound_by(site, replace(made, path="Your declaration"))
-    with locked(places.declaration):
-        declaration.read(places.declaration, "user")  # a broken file is mended by a person
-        try:
+    try:
+        with locked(places.declaration):
+            declaration.read(places.declaration, "user")  # a broken file is mended by a person
             write_atomically(places.declaration, declaration.to_toml(made))
-        except OSError as error:
-            raise LauncherError(
-                f"The declaration could not be written to {places.declaration}: "
-                f"{error.strerror or error}",
-                hint="Nothing was changed.",
-            ) from error
+    except OSError as error:
+        raise LauncherError(
+            f"The declaration could not be written to {places.declaration}: "
+            f"{error.strerror or error}",
+            hint="Nothing was changed.",
+        ) from error
     with suppress(LauncherError):
         records.append(asker.log, "declaration", {"declaration": records.declared(made)})
     return made

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -20,8 +21,8 @@ from launcher.models.bundle import Part
 from launcher.models.identification import Identification
 from launcher.models.identity import is_plausible
 
-
 _PLACEHOLDERS = ("REASON", "...")  # as our own messages write it
+
 
 @click.command("identify", short_help="Record what exactly a file is, and why you know.")
 @click.argument("file")
@@ -122,23 +123,32 @@ def _incomplete(judgement: Judgement) -> PersonNeeded:
 
 
 def _keep(asker: Asker, made: Identification) -> None:
-    try:
+    with _written(asker):
         identification.add(asker.places.identifications, made)
-    except OSError as error:
-        raise LauncherError(
-            f"{asker.places.identifications} could not be written: {error.strerror or error}",
-            hint="Nothing was recorded.",
-        ) from error
     with suppress(LauncherError):
         records.append(asker.log, "identification", _json(made))
 
 
 def _withdraw(asker: Asker, sha256: str, part: Part) -> None:
-    if not identification.remove(asker.places.identifications, sha256):
+    with _written(asker):
+        removed = identification.remove(asker.places.identifications, sha256)
+    if not removed:
         raise NotFound(f"Nothing was stated about {part.name}")
     with suppress(LauncherError):
         records.append(asker.log, "identification", {"sha256": sha256, "withdrawn": True})
     click.echo(f"Taken back: nothing is stated about {render.safe(part.name)} now.", err=True)
+
+
+@contextmanager
+def _written(asker: Asker) -> Iterator[None]:
+    """What a disk has against it becomes an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise LauncherError(
+            f"{asker.places.identifications} could not be written: {error.strerror or error}",
+            hint="Nothing was changed.",
+        ) from error
 
 
 def _json(made: Identification) -> dict[str, str]:
