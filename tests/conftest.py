@@ -1,12 +1,20 @@
-"""What every test needs: a home of its own."""
+"""What every test needs: a home of its own, and ways to call the launcher in it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from launcher.licensing import acceptance, policy
+from launcher.licensing.acceptance import Acceptance
+from launcher.licensing.declaration import Person
+from launcher.paths import Places, places
+from tests.command import Here
+from tests.terminal import Start, Terminal
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +25,59 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("LAUNCHER_HOME", str(folder))
     return folder
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Here:
+    """The launcher, called in this process."""
+    return Here(capsys)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Start]:
+    """Starts the launcher on a terminal; whatever still runs afterwards is ended."""
+    started: list[Terminal] = []
+
+    def start(*arguments: str) -> Terminal:
+        started.append(Terminal(*arguments))
+        return started[-1]
+
+    yield start
+    for screen in started:
+        screen.kill()
+
+
+@pytest.fixture
+def folders(home: Path) -> Places:
+    """Where the launcher keeps things in this test."""
+    return places()
+
+
+@pytest.fixture(scope="session")
+def every_acceptance(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file of acceptances in which everybody has accepted everything."""
+    folder = tmp_path_factory.mktemp("accepted")
+    site = Places(config=folder, state=folder, cache=folder, site=folder / "site")
+    for licence in policy.load().licences.values():
+        for person in Person if licence.acceptance else ():
+            answer = Acceptance(
+                licence=licence.id,
+                text_sha256=licence.text_sha256,
+                person=person,
+                accepted=True,
+                at="",
+                by="option",
+            )
+            acceptance.add(site, answer)
+    return site.acceptances.read_bytes()
+
+
+@pytest.fixture
+def accepted(folders: Places, every_acceptance: bytes) -> Places:
+    """Folders in which everybody has accepted everything."""
+    folders.config.mkdir(parents=True)
+    folders.acceptances.write_bytes(every_acceptance)
+    return folders
 
 
 # `scripts/campaign` asks for more examples than a test run has time for.
