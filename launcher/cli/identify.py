@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ from launcher.models.bundle import Part
 from launcher.models.identification import Identification
 from launcher.models.identity import is_plausible
 
-_PLACEHOLDERS = ("REASON", "...")  # as our own messages write it
+_NO_REASONS = ("", "REASON", "...")  # the second as our own messages write it
 
 
 @click.command("identify", short_help="Record what exactly a file is, and why you know.")
@@ -47,12 +48,13 @@ def command(file: str, as_json: bool, withdraw: bool, **values: Any) -> None:
         part = judgement.bundle.main
         if part.file is None:
             raise NotFound(f"{judgement.decision.title} is not on this disk")
+        made = None if withdraw else _made(judgement, part, values)
         asker.say(f"Reading {part.name} to take its digest.")
         sha256 = digests.take(asker.places.digests, part.file)
-        if withdraw:
+        if made is None:
             _withdraw(asker, sha256, part)
             return
-        made = _made(judgement, part, sha256, values)
+        made = replace(made, sha256=sha256)
         _keep(asker, made)
     if as_json:
         click.echo(json.dumps({"schema": 1, **_json(made)}, indent=2, ensure_ascii=False))
@@ -62,13 +64,14 @@ def command(file: str, as_json: bool, withdraw: bool, **values: Any) -> None:
         )
 
 
-def _made(judgement: Judgement, part: Part, sha256: str, values: dict[str, Any]) -> Identification:
+def _made(judgement: Judgement, part: Part, values: dict[str, Any]) -> Identification:
+    """What is stated, yet without the digest: reading a large file takes minutes."""
     family, licence, reason = values["family"], values["licence"], values["reason"]
     if not (family or licence) and asking.on_terminal():
         family = _ask_family(judgement)
     if not reason and asking.on_terminal():
         reason = click.prompt("How do you know?", err=True)
-    if bool(family) == bool(licence) or not reason or reason.strip() in _PLACEHOLDERS:
+    if bool(family) == bool(licence) or (reason or "").strip() in _NO_REASONS:
         raise _incomplete(judgement)
     if family:
         _check_family(family, part)
@@ -77,7 +80,7 @@ def _made(judgement: Judgement, part: Part, sha256: str, values: dict[str, Any])
             f"There is no licence called {licence!a} here", commands=["launcher licences list"]
         )
     return Identification(
-        sha256=sha256,
+        sha256="",
         family=family or "",
         licence=policy.load().find(licence).id if licence else "",  # type: ignore[union-attr]
         reason=reason,

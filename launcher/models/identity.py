@@ -176,7 +176,8 @@ def _settled(part: Part, known: Knowledge) -> tuple[Claim, tuple[Family, ...]] |
     if stated is not None:
         claim = Claim("identification", _said(stated), Kind.IDENTIFICATION)
         family = families.get(stated.family)
-        return claim, (family,) if family is not None else ()
+        possible = family is not None and is_plausible(family, part)
+        return claim, (family,) if family is not None and possible else ()
     return _settled_by_chain(part, known.catalogue)
 
 
