@@ -9,6 +9,7 @@ four lengths of it.
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,19 @@ from launcher.asker import Asker, Request
 from launcher.clearance import Cleared, Verdict
 from launcher.engine import support
 from launcher.errors import ExitCode, LauncherError, NotFound, Unsupported
-from launcher.licensing import acceptance, declaration, gate, overlay, policy, records, remedies
+from launcher.licensing import (
+    acceptance,
+    declaration,
+    gate,
+    notes,
+    overlay,
+    policy,
+    records,
+    remedies,
+)
 from launcher.licensing.decision import Decision
 from launcher.models import catalogue, digests, identification, refs, sources
-from launcher.models.bundle import Bundle, Part
+from launcher.models.bundle import Bundle, Part, Role
 from launcher.models.catalogue import PROJECTOR
 from launcher.models.identity import Knowledge, identify
 
@@ -157,12 +167,12 @@ def _is_supported(bundle: Bundle, decision: Decision) -> bool:
 def refuse(judgement: Judgement, asker: Asker) -> None:
     """Raises `NotCleared` unless the gate allows the load, else `Unsupported`."""
     if judgement.decision.verdict is not Verdict.ALLOW:
-        body = records.decided(judgement.decision, judgement.bundle)
         with contextlib.suppress(LauncherError):  # a full disk must not hide a refusal
-            records.append(asker.log, "decision", body)
+            records.append(asker.log, "decision", _noted(judgement, asker))
         raise NotCleared(judgement)
     if not judgement.supported:
         raise _unsupported(judgement)
+    _refuse_unloadable(judgement.bundle)
 
 
 def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
@@ -179,8 +189,27 @@ def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
 
     headers = [part.header for part in bundle.parts if part.header is not None]
     plan = fit.plan(headers, bundle.size, machine.measure(), wishes)
-    record = _record(asker, "decision", records.decided(decision, bundle))
+    record = _record(asker, "decision", _noted(judgement, asker))
     return Cleared(bundle=bundle, decision=decision, plan=plan, record=record)
+
+
+def _noted(judgement: Judgement, asker: Asker) -> dict[str, Any]:
+    """The body of a decision's record, with what stands out about it.
+
+    All of that is said as well, but for what hangs on the clock.
+    """
+    decision = judgement.decision
+    recent = records.recent(asker.log)
+    version, sha256 = decision.policy_version, decision.policy_sha256
+    found = tuple(
+        notes.from_the_records(version, sha256, decision.declaration, recent, records.computer())
+    )
+    for note in found:
+        asker.say(f"Note: {note.text}")
+    dated = notes.from_the_clock(version, records.today())
+    body = records.decided(decision, judgement.bundle)
+    body["policy"]["highest"] = notes.highest_policy(version, recent)
+    return {**body, "notes": [note.code for note in (*found, *dated)]}
 
 
 def _record(asker: Asker, kind: str, body: dict[str, Any]) -> str:
@@ -192,6 +221,22 @@ def _record(asker: Asker, kind: str, body: dict[str, Any]) -> str:
             raise
         asker.say(f"Warning: {error.message}. It goes on since records are best-effort.")
         return ""
+
+
+def _refuse_unloadable(bundle: Bundle) -> None:
+    """Raises `Unsupported` for parts that are judged, but that nothing here can load yet."""
+    kinds = {
+        Role.MMPROJ: "the image half of a model (--mmproj)",
+        Role.ADAPTER: "an adapter (--lora)",
+        Role.DRAFT: "a model that drafts (--draft)",
+    }
+    found = [kinds[part.role] for part in bundle.parts if part.role in kinds]
+    if found:
+        raise Unsupported(
+            f"This launcher cannot load {' or '.join(dict.fromkeys(found))} yet",
+            hint="`launcher check` says what the licence would have against it. Without it:",
+            commands=[f"launcher run {shlex.quote(str(bundle.ref))}"],
+        )
 
 
 def _unsupported(judgement: Judgement) -> Unsupported:
@@ -238,14 +283,19 @@ def _not_here(judgement: Judgement) -> NotFound:
 
 def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
     """Loads a cleared bundle and records which bytes were loaded."""
+    from launcher.engine import environment
     from launcher.engine.client import Engine
 
+    unusual = ", ".join(environment.unusual())
+    if unusual:
+        asker.say(f"Note: The engine does not get {unusual}, which could swap it for another.")
     engine = Engine(cleared, worker)
     body = {
         "decision": cleared.record,
         "files": records.files(cleared.bundle),
         "context": engine.loaded.context,
         "sandbox": "none",
+        "withheld": list(environment.withheld()),
     }
     _record(asker, "load", body)
     return engine

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -15,7 +17,8 @@ from launcher.cli import options, render, who
 from launcher.engine import machine
 from launcher.engine.fit import megabytes
 from launcher.errors import PersonNeeded
-from launcher.licensing import declaration
+from launcher.licensing import declaration, notes, policy, records
+from launcher.licensing.notes import Note
 
 
 @click.command("doctor", short_help="Check whether this machine is able, and mend the engine.")
@@ -58,6 +61,8 @@ def _body(asker: Asker) -> dict[str, Any]:
         "engine": _engine_version(),
         "engine_proven": build.is_ready(),
         "declaration": _declaration(asker),
+        "policy": {"version": policy.load().version, "sha256": policy.load().sha256},
+        "notes": [{"code": note.code, "text": note.text} for note in _notes(asker)],
         "folders": {
             "config": str(asker.places.config),
             "state": str(asker.places.state),
@@ -81,6 +86,19 @@ def _declaration(asker: Asker) -> str:
     return who.declaration_line(declared) if declared is not None else ""
 
 
+def _notes(asker: Asker) -> Iterator[Note]:
+    """What stands out about the policy, the declaration, the records and the clock."""
+    rules = policy.load()
+    yield from notes.from_the_clock(rules.version, records.today())
+    declared = None
+    with suppress(PersonNeeded):  # it is said where the declaration is shown
+        declared = declaration.load(asker.places, asker.stated, asker.variable)
+    recent = records.recent(asker.log)
+    yield from notes.from_the_records(
+        rules.version, rules.sha256, declared, recent, records.computer()
+    )
+
+
 def _shown(body: dict[str, Any]) -> list[tuple[str, str]]:
     proof = "proven on this processor" if body["engine_proven"] else "not proven yet"
     engine = f"{body['engine']}, {proof}" if body["engine"] else "not installed"
@@ -91,6 +109,8 @@ def _shown(body: dict[str, Any]) -> list[tuple[str, str]]:
         ("Memory", f"{free} free of {total}"),
         ("Engine", engine),
         ("Declaration", body["declaration"] or "none yet: launcher declare"),
+        ("Policy", body["policy"]["version"]),
+        *(("Note", note["text"]) for note in body["notes"]),
         ("Config", body["folders"]["config"]),
         ("State", body["folders"]["state"]),
     ]

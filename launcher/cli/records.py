@@ -40,22 +40,33 @@ def list_(last: int, as_json: bool, **values: Any) -> None:
 
 
 @command.command("verify")
+@click.option("--anchor", default="", metavar="HEAD", help="A head from before: is it still there?")
 @options.declaring
 @options.as_json
-def verify(as_json: bool, **values: Any) -> None:
+def verify(anchor: str, as_json: bool, **values: Any) -> None:
     """Check that no record was changed or lost by accident.
 
-    The digest of the last record is the anchor: kept somewhere else, it shows later whether
-    the records up to it are still the same.
+    The head is the digest of the last record. Kept somewhere else, it shows later, given with
+    --anchor, whether the records up to it are still the same.
     """
-    found = records.verify(_log(values))
+    found = records.verify(_log(values), anchor.strip().lower())
     if as_json:
-        body = {"schema": 1, "records": found.count, "head": found.head, "torn": found.torn}
-        click.echo(json.dumps(body, indent=2))
+        click.echo(json.dumps({"schema": 1, **_verified(found)}, indent=2))
         return
     click.echo(f"{found.count} records, one chain. Head: {found.head or 'none'}")
     if found.torn:
         click.echo("A record that a power failure cut off lies beside them (records.torn).")
+    if found.set_back:
+        click.echo(f"The clock had been set back before {found.set_back} of them were made.")
+
+
+def _verified(found: records.Verified) -> dict[str, Any]:
+    return {
+        "records": found.count,
+        "head": found.head,
+        "torn": found.torn,
+        "clock_set_back": found.set_back,
+    }
 
 
 @command.command("export")
@@ -77,7 +88,8 @@ def _about(record: dict[str, Any]) -> str:
     """One line on what a record is about."""
     kind = record["kind"]
     if kind == "decision":
-        return f"{record['verdict']} {record['ref']} ({record['code']})"
+        noted = ", ".join([record["code"], *record.get("notes", [])])
+        return f"{record['verdict']} {record['ref']} ({noted})"
     if kind == "load":
         return ", ".join(file["name"] for file in record["files"])
     if kind == "acceptance":

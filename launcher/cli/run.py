@@ -16,6 +16,7 @@ from launcher.asker import Asker, Request
 from launcher.cli import asking, options, render, settling
 from launcher.engine.fit import Wishes
 from launcher.errors import ExitCode
+from launcher.licensing import notes, policy, records
 
 if TYPE_CHECKING:
     from launcher.engine.client import Done, Engine
@@ -89,6 +90,8 @@ def _opened(request: Request, asker: Asker, wishes: Wishes, *, set_up: bool) -> 
         _set_up(request, asker)
     with flow.judged(request, asker) as judgement:
         judgement = settling.settle(judgement, asker)
+        if asking.on_terminal():
+            _say_dates()
         cleared = flow.clear(judgement, wishes, asker)
         from launcher.engine.client import Worker
 
@@ -105,6 +108,12 @@ def _set_up(request: Request, asker: Asker) -> None:
     with flow.judged(request, asker) as judgement:
         flow.refuse(settling.settle(judgement, asker), asker)
     build.ensure()
+
+
+def _say_dates() -> None:
+    """What hangs on the clock is said to people only: a device may have none."""
+    for note in notes.from_the_clock(policy.load().version, records.today()):
+        click.echo(f"Note: {note.text}", err=True)
 
 
 def _prompt(words: Sequence[str]) -> str | None:

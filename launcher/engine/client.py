@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from launcher.clearance import Cleared
+from launcher.engine import environment
 from launcher.engine.messages import Channel, Closed, Message
 from launcher.errors import (
     DoesNotFit,
@@ -33,10 +34,6 @@ from launcher.models.gguf import Header
 
 TAIL = 4096  # bytes of the worker's last words that are kept
 REBUILD = "launcher doctor --rebuild"
-
-# What the worker's environment may hold; all else is scrubbed, above all what could swap
-# the engine's libraries (LLAMA_CPP_LIB_PATH, GGML_BACKEND_PATH, LD_PRELOAD, ...).
-_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "TEMP", "TMP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +86,7 @@ class Worker:
             stdin=subprocess.DEVNULL,
             stdout=self._errors,
             stderr=self._errors,
-            env=_environment(),
+            env=environment.for_the_worker(),
             pass_fds=[number],
             start_new_session=True,  # Ctrl-C in the terminal is for the launcher
         )
@@ -211,12 +208,6 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         self._worker.close()
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    # Without this, ggml's abort handler starts a debugger on the dying process.
-    return {**kept, "GGML_NO_BACKTRACE": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 def _comparable(header: Header) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ open, but whatever contradicts it is a conflict.
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import sys
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,17 @@ class Declaration:
     """`site`, `user`, `option` or `variable`."""
     path: str = ""
     """The file it was read from."""
+
+    @property
+    def sha256(self) -> str:
+        """Of what is declared, wherever it stands and whoever wrote it down."""
+        facts = (
+            *(str(getattr(self, name)) for name in ("person", "role", "product", "supplied_by")),
+            *(sorted(set(countries)) for countries in (self.domicile, self.place_of_use)),
+            *(getattr(self, name) for name in _FIGURES),
+            sorted(self.answers.items()),
+        )
+        return hashlib.sha256(ascii(facts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -242,6 +242,7 @@ def _version() -> str:
     faults = Faults("configs/policy.toml")
     table = parse(shipped("policy.toml"), faults)
     version = table.text("version")
+    table.convert("version", version, date.fromisoformat, date.min)
     table.finish()
     faults.refuse(LauncherError)
     return version

@@ -7,13 +7,15 @@ an anchor outside proves no more than that.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +68,12 @@ def _next_line(log: Log, kind: str, body: dict[str, Any]) -> bytes:
         "number": _number(last) + 1 if last else 0,
         "previous": digest(last) if last else "",
         "at": now(),
+        "computer": computer(),
         "kind": kind,
         **body,
     }
+    if last and record["at"] < json.loads(last).get("at", ""):
+        record["clock"] = "set back"
     line = canonical({**record, "check": _check(record)})
     if len(line) > MAX_LINE:
         raise OSError(f"a record of {len(line)} bytes is too long")
@@ -155,11 +160,17 @@ class Verified:
     """The digest of the last line: the anchor to keep somewhere else."""
     torn: bool
     """Whether a line that a power failure cut lies beside the records."""
+    set_back: int
+    """How often the clock had been set back when a record was made."""
 
 
-def verify(log: Log) -> Verified:
-    """Walks the whole chain. Raises `IntegrityError` at the first line that does not fit."""
-    previous, count = "", 0
+def verify(log: Log, anchor: str = "") -> Verified:
+    """Walks the whole chain. Raises `IntegrityError` at the first line that does not fit.
+
+    `anchor` is a head from before, which must be among the records still.
+    """
+    previous, count, set_back = "", 0, 0
+    is_missing = bool(anchor)
     for path, index, line in lines(log):
         where = f"{path}, line {index}"
         record = _parsed(line, where)
@@ -171,7 +182,14 @@ def verify(log: Log) -> Verified:
                 hint="A line was lost or put in.",
             )
         previous, count = digest(line), count + 1
-    return Verified(count, previous, log.path.with_suffix(".torn").exists())
+        set_back += "clock" in record
+        is_missing = is_missing and previous != anchor
+    if is_missing:
+        raise IntegrityError(
+            f"The record {anchor} is not among those in {log.path.parent}",
+            hint="The records were deleted, or put back to an earlier state.",
+        )
+    return Verified(count, previous, log.path.with_suffix(".torn").exists(), set_back)
 
 
 def _parsed(line: bytes, where: str) -> dict[str, Any]:
@@ -189,6 +207,48 @@ def read(log: Log) -> list[dict[str, Any]]:
     return [_parsed(line, f"{path}, line {index}") for path, index, line in lines(log)]
 
 
+RECENT = 1 << 20  # bytes
+
+
+def recent(log: Log) -> list[dict[str, Any]]:
+    """The latest records in the order of time, as far as they can be read."""
+    found: list[dict[str, Any]] = []
+    room = RECENT
+    with contextlib.suppress(OSError):
+        for path in (log.path, *reversed(older(log))):
+            if room <= 0:
+                break
+            if not path.exists():
+                continue
+            with path.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, size - room))
+                lines = stream.read().split(b"\n")
+            found = [*_readable(lines), *found]
+            room -= size
+    return found
+
+
+def _readable(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Records; the first line may be the end of one, and any may be damaged."""
+    for line in lines:
+        with contextlib.suppress(IntegrityError):
+            yield _parsed(line, "")
+
+
+@cache
+def computer() -> str:
+    """Tells this computer from others, and says nothing else of it; empty where it cannot.
+
+    A digest of the system's own number of the installation, which is random.
+    """
+    try:
+        number = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return hashlib.sha256(f"launcher {number}".encode()).hexdigest()[:16] if number else ""
+
+
 def canonical(value: dict[str, Any]) -> bytes:
     """JSON with one form only: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
@@ -202,6 +262,11 @@ def digest(line: bytes) -> str:
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def today() -> date:
+    """The day in UTC."""
+    return datetime.now(UTC).date()
 
 
 # --- Bodies -----------------------------------------------------------------------------------
@@ -244,6 +309,7 @@ def declared(declaration: Declaration | None) -> dict[str, Any] | None:
         "answers": dict(declaration.answers),
         "declared_by": declaration.declared_by,
         "source": declaration.source,
+        "sha256": declaration.sha256,
     }
 
 

@@ -1,0 +1,39 @@
+"""What of the environment the worker gets: little, and nothing that could swap the engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "TEMP", "TMP")
+
+# What could put other libraries in the place of the engine's. The last two are set on many
+# computers for other programs, so they are recorded, but not talked about.
+_SWAPPING = (
+    "LD_PRELOAD",
+    "LD_AUDIT",
+    "DYLD_INSERT_LIBRARIES",
+    "LLAMA_CPP_LIB",
+    "LLAMA_CPP_LIB_PATH",
+    "MTMD_CPP_LIB",
+    "LLAVA_CPP_LIB",
+    "GGML_BACKEND_PATH",
+)
+_OFTEN_SET = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+def for_the_worker(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The worker's whole environment."""
+    kept = {name: environment[name] for name in _KEPT if name in environment}
+    # Without this, ggml's abort handler starts a debugger on the dying process.
+    return {**kept, "GGML_NO_BACKTRACE": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def withheld(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The variables that could have swapped the engine, and that the worker does not get."""
+    return tuple(name for name in (*_SWAPPING, *_OFTEN_SET) if environment.get(name))
+
+
+def unusual(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Those of them that nobody sets but to swap something."""
+    return tuple(name for name in withheld(environment) if name not in _OFTEN_SET)
