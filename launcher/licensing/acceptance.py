@@ -62,9 +62,13 @@ class Acceptances:
 
 
 def load(folders: Places) -> Acceptances:
-    """The answers of the site and of the user. Raises `PersonNeeded` for a broken file."""
+    """The answers of the site and of the user. Raises `PersonNeeded` for a broken file.
+
+    The user may decline what the site has accepted, and not accept what it has declined.
+    """
     site = _read(folders.site / "acceptances.toml")
-    return Acceptances((*site, *_read(folders.acceptances)))
+    declined = (answer for answer in site if not answer.accepted)
+    return Acceptances((*site, *_read(folders.acceptances), *declined))
 
 
 def add(folders: Places, acceptance: Acceptance) -> None:
