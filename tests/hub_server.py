@@ -14,6 +14,8 @@ import os
 import re
 import select
 import socket
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -134,7 +136,7 @@ class Answer:
 class HubServer:
     """The hub. `url` is its address, `store` that of the store."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.repositories: dict[str, Kept] = {}
         self.tokens: dict[str, set[str]] = {}
         """What each token may read beyond what all may: names of repositories."""
@@ -146,7 +148,7 @@ class HubServer:
         """Bytes a second of one answer; 0: as fast as it goes."""
         self.broken: list[BaseException] = []
         self._lock = threading.Lock()
-        self._hub = _Server(self, "hub")
+        self._hub = _Server(self, "hub", certificate)
         self._store = _Server(self, "store")
         self.url, self.store = self._hub.url, self._store.url
 
@@ -227,11 +229,16 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, hub: HubServer, kind: str) -> None:
+    def __init__(self, hub: HubServer, kind: str, certificate: Path | None = None) -> None:
         self.hub = hub
         self.kind = kind
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -242,8 +249,6 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients go away in the middle; anything else is a fault of this file."""
-        import sys
-
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
             self.hub.broken.append(error)
@@ -285,7 +290,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif self.answer.at == "file":
             self._file(path)
         else:
-            self._metadata(path)
+            self._metadata()
         self.answer.done = True
 
     def _kind(self, path: str) -> str:
@@ -303,16 +308,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     # --- The hub ------------------------------------------------------------------------------
 
-    def _metadata(self, path: str) -> None:
+    def _metadata(self) -> None:
         match = re.fullmatch(
-            r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+)(?:/(.*))?)?", path
+            r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+)(?:/(.*))?)?",
+            urlsplit(self.path).path,
         )
         kept = self.server.hub.repositories.get(match[1]) if match else None
         if match is None or kept is None:
             return self._missing("RepoNotFound")
         if not self._may_see(kept):
             return None
-        revision = match[3] or "main"
+        revision = unquote(match[3] or "main")
         commit = kept.refs.get(revision, revision)
         if commit not in kept.commits:
             return self._missing("RevisionNotFound")
@@ -499,9 +505,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[HubServer]:
-    """A hub while the block runs."""
-    server = HubServer()
+def serving(certificate: Path | None = None) -> Iterator[HubServer]:
+    """A hub while the block runs; with a certificate its line is protected, not the store's."""
+    server = HubServer(certificate)
     try:
         yield server
     finally:

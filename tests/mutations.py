@@ -68,7 +68,7 @@ def _pick(header: bytes, random: Random) -> Field:
     return random.choice(by_kind[random.choice(list(by_kind))])
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _by_kind(header: bytes) -> dict[str, list[Field]]:
     by_kind: dict[str, list[Field]] = {}
     for field in fields(header):

@@ -6,24 +6,31 @@ A campaign is a proof too long for every run of the tests; they run a seeded sha
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
+ALL = sys.maxsize  # as many cases as there are
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of a share: how often each thing happened, and everything that was wrong."""
+    """What came of a share of the work."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    """How often each thing happened."""
     faults: list[str] = field(default_factory=list)
+    """Everything that was wrong: one is enough for the proof to fail."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth a look, and may happen."""
 
     def add(self, other: Tally) -> None:
         self.counts += other.counts
         self.faults += other.faults
+        self.notes += other.notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

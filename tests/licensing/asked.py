@@ -66,7 +66,7 @@ HONEST = {
     "command-r7b": ("C4ai Command R7b 12 2024", "cc-by-nc-4.0"),
 }
 
-_OUTCOMES = {
+OUTCOMES = {
     ExitCode.DONE: Outcome.ALLOW,
     ExitCode.REFUSED: Outcome.REFUSE,
     ExitCode.PERSON_NEEDED: Outcome.ASK_PERSON,
@@ -78,7 +78,7 @@ def answered(question: Question) -> Outcome:
     """What the gate says."""
     decision = gate.decide(case(question))
     assert (decision.verdict is Verdict.ALLOW) == (decision.exit_code is ExitCode.DONE)
-    return _OUTCOMES[decision.exit_code]
+    return OUTCOMES[decision.exit_code]
 
 
 def case(question: Question) -> Case:
