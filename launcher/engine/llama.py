@@ -30,6 +30,7 @@ def _low_level() -> Any:
         if spec is None or not spec.submodule_search_locations:
             raise ModuleNotFoundError("llama_cpp", name="llama_cpp")
         package = ModuleType("llama_cpp")
+        package.__spec__ = spec  # whoever asks where the package lies gets an answer
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules["llama_cpp"] = package
     import llama_cpp.llama_cpp
