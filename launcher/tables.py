@@ -42,16 +42,15 @@ class Faults:
 
 
 def parse(data: bytes, faults: Faults) -> Table:
-    """The top table of a TOML file; empty, and a fault, when it is not TOML."""
+    """The top table of a TOML file; empty, and one fault, when it is not TOML."""
     try:
-        values = tomllib.loads(data.decode("utf-8"))
+        return Table(tomllib.loads(data.decode("utf-8")), "", faults)
     except UnicodeDecodeError:
         faults.add("", "not UTF-8 text")
-        values = {}
     except tomllib.TOMLDecodeError as error:
         faults.add("", f"not valid TOML: {error}")
-        values = {}
-    return Table(values, "", faults)
+    # What would be missed in the empty table is not what is wrong with the file.
+    return Table({}, "", Faults(faults.file))
 
 
 class Table:

@@ -295,7 +295,8 @@ def test_it_binds_for_every_family_that_a_file_could_be(
 
 FAULTS = {
     'allow_licences = ["llama4"]': "'allow_licences'",
-    'title = ""\nskip = true': "skip",
+    "skip = true": "'skip'",
+    'title = "twice"': "not valid TOML",
     'only_licences = ["llama5"]': "'llama5' is no licence here",
     'refuse_families = ["llama-9"]': "'llama-9' is no family here",
     'osi_approved_only = "yes"': "'osi_approved_only'",
