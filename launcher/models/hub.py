@@ -1,9 +1,6 @@
 """The Hugging Face hub: what it says of repositories, and the bytes of their files.
 
-Sessions, tokens, proxies and certificates are those of `huggingface_hub`, which is imported
-here only, when it is needed, and with its side calls switched off: nothing is asked of the
-hub but the model. Answers are read by ourselves, since they may be anybody's: what is too
-long, too slow or not of the right type ends here.
+Answers may be anybody's: what is too long, too slow or not of the right type ends here.
 """
 
 from __future__ import annotations
@@ -12,18 +9,14 @@ import contextlib
 import json
 import os
 import re
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from launcher import __version__
 from launcher.errors import HeaderError, LauncherError, NotFound
-from launcher.models import card, gguf, gguf_rules, remote
+from launcher.models import card, gguf, gguf_rules, line, remote
 from launcher.models import hub_failures as failures
 from launcher.models.hub_failures import Asked, TryLater
 from launcher.models.remote import RemoteFile, Repository
@@ -38,14 +31,11 @@ BUDGET = 512 << 10  # bytes of a header that is read from a distance
 FIRST_WINDOW = 64 << 10  # bytes; the general and architecture keys fit in
 MAX_METADATA = 16 << 20  # bytes of what the hub says of a repository with thousands of files
 MAX_CARD = 1 << 20  # bytes of what it says of a parent
-MAX_REDIRECTS = 8
-SMALL_BODY = 64 << 10  # bytes; read to the end, so that the connection can be used again
 CHAIN_TIME = 30.0  # seconds for all parents together
 LONGEST_PAUSE = 30.0  # seconds between two tries of a question that somebody waits for
 
 _ON = ("1", "ON", "YES", "TRUE")
 _RANGE = re.compile(r"bytes (\d{1,20})-(\d{1,20})/(\d{1,20}|\*)")
-_DIGEST = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +122,10 @@ class Hub:
             url += f"/revision/{quote(asked.revision, safe='')}"
 
         def ask() -> bytes:
-            with self._answer(asked, url, {}, self.timeout, query) as answer:
+            question = line.Question(
+                asked=asked, url=url, token=self.token, timeout=self.timeout, query=query
+            )
+            with line.answer(question) as answer:
                 return self._whole(answer, asked, limit)
 
         data = self._patiently(ask)
@@ -203,44 +196,14 @@ class Hub:
         asked = self._asked(file.repository, file.commit, file.name)
         url = f"{self.endpoint}/{file.repository}/resolve/{file.commit}/{quote(file.name)}"
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-        with self._answer(asked, url, headers, timeout, file=file) as answer:
+        question = line.Question(
+            asked=asked, url=url, token=self.token, timeout=timeout, headers=headers, file=file
+        )
+        with line.answer(question) as answer:
             first, last = _extent(answer, file, start, end, asked)
             yield Body(start=first, pieces=_bounded(answer.iter_raw(), last - first))
 
-    # --- The line ---------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _answer(
-        self,
-        asked: Asked,
-        url: str,
-        headers: Mapping[str, str],
-        timeout: float,
-        query: dict[str, Any] | None = None,
-        file: RemoteFile | None = None,
-    ) -> Iterator[httpx2.Response]:
-        """The answer that is the thing itself, after all redirects."""
-        with _explained(asked, timeout):
-            session = _session()
-            headers = {**_headers(self.token, asked), **headers}
-            request = session.build_request(
-                "GET", url, headers=headers, params=query, timeout=timeout
-            )
-            origin = _origin(request.url)
-            for _ in range(MAX_REDIRECTS):
-                answer = session.send(request, stream=True, follow_redirects=False)
-                with contextlib.closing(answer):
-                    at_hub = _origin(answer.url) == origin
-                    if file is not None and at_hub:
-                        _refuse_change(answer, file)
-                    following = answer.next_request
-                    if following is None:
-                        yield _successful(answer, replace(asked, at_hub=at_hub))
-                        return
-                    _refuse_unsafe(request.url, following.url, asked)
-                    _drain(answer)
-                request = following
-            raise failures.circles(asked)
+    # --- Patience -----------------------------------------------------------------------------
 
     def _whole(self, answer: httpx2.Response, asked: Asked, limit: int) -> bytes:
         data = bytearray()
@@ -275,49 +238,15 @@ class Hub:
         asked = Asked(endpoint=self.endpoint, repository=repository, revision=revision, file=file)
         if self.offline:
             raise failures.offline(asked.what)
-        return replace(asked, has_token="authorization" in _headers(self.token, asked))
+        return replace(asked, has_token=line.has_token(asked, self.token))
 
     @property
     def host(self) -> str:
         """The name of the computer that answers first."""
-        return _host(self.endpoint)
+        return line.host(self.endpoint)
 
 
 # --- One answer ---------------------------------------------------------------------------------
-
-
-def _successful(answer: httpx2.Response, asked: Asked) -> httpx2.Response:
-    if answer.status_code not in (200, 206):
-        raise failures.of_status(answer.status_code, answer.headers, asked)
-    return answer
-
-
-def _refuse_change(answer: httpx2.Response, file: RemoteFile) -> None:
-    """Raises `IntegrityError` when the hub now names another digest or size than before."""
-    etag = answer.headers.get("x-linked-etag", "")
-    if not etag and not answer.has_redirect_location:
-        etag = answer.headers.get("etag", "")
-    digest = etag.removeprefix("W/").strip('"')
-    # Other servers than the hub give tags of other kinds; those say nothing.
-    if _DIGEST.fullmatch(digest) and len(digest) == len(file.etag) and digest != file.etag:
-        raise failures.changed(str(file), f"its digest is now {digest[:16]}…")
-    size = answer.headers.get("x-linked-size", "")
-    if size.isdecimal() and size != str(file.size):
-        raise failures.changed(str(file), f"it has {size[:20]} bytes now, not {file.size}")
-
-
-def _refuse_unsafe(before: httpx2.URL, after: httpx2.URL, asked: Asked) -> None:
-    """The token is left behind by the session when a redirect leads to another host."""
-    downgrade = before.scheme == "https" and after.scheme != "https"
-    if downgrade or after.scheme not in ("http", "https") or not after.host:
-        raise failures.unsafe_redirect(asked)
-
-
-def _drain(answer: httpx2.Response) -> None:
-    """Reads what a redirect says beside its address, so that the line can be used again."""
-    length = answer.headers.get("content-length", "")
-    if length.isdecimal() and int(length) <= SMALL_BODY:
-        answer.read()
 
 
 def _extent(
@@ -346,139 +275,6 @@ def _bounded(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
         limit -= len(piece)
         if limit <= 0:
             return
-
-
-# --- The client ---------------------------------------------------------------------------------
-
-# The client reads its variables once, when it is imported. None takes one away meanwhile.
-_QUIET = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",  # also its question for the names of coding agents
-    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_OFFLINE": None,  # it is kept here, and a test or a server may change its mind
-    "TRANSFORMERS_OFFLINE": None,
-    "HF_HUB_ETAG_TIMEOUT": None,  # it stumbles over what is no number
-    "HF_HUB_DOWNLOAD_TIMEOUT": None,
-    "HF_HUB_ENABLE_HF_TRANSFER": None,  # it warns
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Client:
-    session: Callable[[], httpx2.Client]
-    headers: Callable[..., dict[str, str]]
-
-
-@cache
-def _client() -> _Client:
-    """The parts of the hub's client that make sessions and headers: 0.1 s to import."""
-    before = {name: os.environ.get(name) for name in _QUIET}
-    try:
-        _set_variables(_QUIET)
-        # By name: what is only imported when it is used would read the variables then.
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # they are documented
-            build_hf_headers,
-            get_session,
-        )
-    finally:
-        _set_variables(before)
-    return _Client(get_session, build_hf_headers)
-
-
-def _set_variables(values: Mapping[str, str | None]) -> None:
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
-def _session() -> httpx2.Client:
-    """The client's own session: proxies and certificates are as the user set them."""
-    make = _client().session
-    try:
-        return make()
-    except (ImportError, ValueError) as error:  # a kind of proxy that it does not know
-        raise failures.bad_proxy(str(error)) from error
-    except OSError as error:  # a file of certificates that is none
-        raise failures.no_trust("the hub", str(error)) from error
-
-
-def _headers(token: str | bool | None, asked: Asked) -> dict[str, str]:
-    """Who asks, as far as the hub needs to know it: name and version, and the token."""
-    try:
-        headers = _client().headers(
-            token=token, library_name="licence-launcher", library_version=__version__
-        )
-    except (OSError, ValueError) as error:  # a stored token that cannot be read
-        raise failures.bad_token(asked) from error
-    secret = headers.get("authorization", "")
-    if not secret.isascii() or not secret.isprintable():
-        raise failures.bad_token(asked)
-    return headers
-
-
-@contextlib.contextmanager
-def _explained(asked: Asked, timeout: float) -> Iterator[None]:
-    """What a line's failures mean to whoever waits for it."""
-    import httpx2
-
-    try:
-        yield
-    except httpx2.InvalidURL as error:
-        raise failures.unsafe_redirect(asked) from error
-    except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
-        raise failures.unsafe_redirect(asked) from error
-    except httpx2.DecodingError as error:
-        raise failures.unreadable(asked) from error
-    except httpx2.ProxyError as error:
-        raise _proxy_failure(error) from error
-    except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-        raise _no_line(_where(error, asked), error) from error
-    except httpx2.TimeoutException as error:
-        reason = f"nothing came for {timeout:.0f} s"
-        raise failures.dropped(_where(error, asked), reason) from error
-    except httpx2.TransportError as error:
-        if "Invalid URL" in str(error):
-            raise failures.unsafe_redirect(asked) from error
-        raise failures.dropped(_where(error, asked), "the line was cut") from error
-
-
-def _proxy_failure(error: Exception) -> TryLater:
-    """A proxy that is restarted comes back; one with a wrong password does not."""
-    return TryLater(failures.bad_proxy(str(error)), "the proxy does not let us out", reached=False)
-
-
-def _no_line(host: str, error: Exception) -> LauncherError | TryLater:
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return failures.no_trust(host, cause.verify_message)
-        if isinstance(cause, socket.gaierror):
-            return failures.no_network(host, "its name is not known here")
-    if isinstance(error, TimeoutError) or "timed out" in str(error):
-        return failures.no_network(host, "it does not answer")
-    return failures.no_network(host, str(error) or "it does not answer")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _where(error: httpx2.RequestError, asked: Asked) -> str:
-    try:
-        return error.request.url.host
-    except RuntimeError:  # it failed before there was a request
-        return _host(asked.endpoint)
-
-
-def _host(address: str) -> str:
-    return urlsplit(address).hostname or address
-
-
-def _origin(url: httpx2.URL) -> tuple[str, str, int]:
-    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
 def _endpoint(address: str) -> str:
