@@ -70,10 +70,10 @@ class TryLater(Exception):
 
 def of_status(status: int, headers: Mapping[str, str], asked: Asked) -> LauncherError | TryLater:
     """What an answer means that is neither the thing asked for nor a redirect."""
-    if status == 429:
-        return _limited(headers)
-    if status >= 500 or status == 408:
-        return _in_trouble(status, headers)
+    if status in (408, 429) or status >= 500:
+        return _limited(headers) if status == 429 else _in_trouble(status, headers)
+    if status == 407:
+        return bad_proxy("it wants a name and a password")
     if not asked.at_hub:
         return _refused_by_store(status, asked)
     if status == 416:

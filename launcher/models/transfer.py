@@ -9,61 +9,39 @@ chunk, is fetched again.
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import os
 import random
-import shutil
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-from launcher.errors import IntegrityError, LauncherError
-from launcher.models import digests
+from launcher.errors import IntegrityError
+from launcher.models import digests, layout
 from launcher.models.bundle import Stamp, pinned
-from launcher.models.cache import Cache, Turn
+from launcher.models.cache import Cache
+from launcher.models.disk import disk_failure, disk_failures, refuse_full_disk
 from launcher.models.hub import Hub
 from launcher.models.hub_failures import TryLater, dropped
+from launcher.models.partial import READ, Digest, Partial, resumable, sync_folder
+from launcher.models.progress import Progress, Report, Silent, Tap
 from launcher.models.remote import RemoteFile
+from launcher.models.turn import Turn
+
+__all__ = [
+    "Options",
+    "Patience",
+    "Progress",
+    "Silent",
+    "disk_failure",
+    "download",
+    "resumable",
+]
 
 CHUNK = 4 << 20  # bytes; what a power cut may cost
 SPAN = 16 << 30  # bytes asked for at once: stores do not give more than 50 GB in one answer
-READ = 4 << 20  # bytes; of what is here already
 LOOK = 0.2  # seconds between two looks whether it is our turn
 FAREWELL = 5.0  # seconds that other files get to stop, when one has failed
-
-
-class Progress(Protocol):
-    """Told how a download goes. Called by one thread at a time, but not always the same."""
-
-    def started(self, total: int, done: int) -> None:
-        """So many bytes are wanted in all, and so many are here."""
-
-    def advanced(self, size: int) -> None:
-        """So many more bytes are here; fewer, where something must be fetched again."""
-
-    def waiting(self, reason: str, seconds: float) -> None:
-        """Nothing comes for a while; 0 seconds where nobody knows how long."""
-
-    def finished(self) -> None:
-        """Everything is here."""
-
-
-class Silent:
-    """Progress that nobody is told of."""
-
-    def started(self, total: int, done: int) -> None: ...
-
-    def advanced(self, size: int) -> None: ...
-
-    def waiting(self, reason: str, seconds: float) -> None: ...
-
-    def finished(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,23 +99,13 @@ def download(
         cache=cache,
         revision=revision,
         options=options,
-        report=_Report(progress or Silent()),
+        report=Report(progress or Silent()),
         tap=Tap(options.limit_rate, stop),
         memory=memory,
         stop=stop,
     )
-    with _disk_failures(cache.root):
+    with disk_failures(cache.root):
         return _all(files, work)
-
-
-def resumable(size: int, chunk: int) -> int:
-    """How many bytes of a partial file are certain to have reached the disk.
-
-    What lies two steps of half a chunk back was waited for before anything was written after
-    it; see `_Partial`.
-    """
-    step = chunk // 2
-    return max(0, -(-size // step) - 2) * step
 
 
 # --- All files ----------------------------------------------------------------------------------
@@ -155,7 +123,7 @@ class _Work:
     cache: Cache
     revision: str
     options: Options
-    report: _Report
+    report: Report
     tap: Tap
     memory: Path | None
     stop: threading.Event
@@ -165,7 +133,7 @@ def _all(files: Sequence[RemoteFile], work: _Work) -> tuple[Path, ...]:
     distinct = list(dict.fromkeys(files))
     here = {file: _here(file, work) for file in distinct}
     total = sum(file.size for file in distinct)
-    _refuse_full_disk(work.cache.root, total - sum(here.values()))
+    refuse_full_disk(work.cache.root, total - sum(here.values()))
     work.report.started(total, here)
     found: dict[RemoteFile, Path] = {}
     if len(distinct) == 1 or work.options.parallel == 1:
@@ -180,7 +148,7 @@ def _here(file: RemoteFile, work: _Work) -> int:
     """Bytes that need not be fetched, as far as can be seen now."""
     if work.cache.present(file) is not None:
         return file.size
-    return min(resumable(_size(work.cache.partial(file)), work.options.chunk), file.size)
+    return min(resumable(layout.size(work.cache.partial(file)), work.options.chunk), file.size)
 
 
 def _side_by_side(files: Sequence[RemoteFile], work: _Work, found: dict[RemoteFile, Path]) -> None:
@@ -245,7 +213,7 @@ def _await_turn(turn: Turn, file: RemoteFile, work: _Work) -> None:
             who = turn.holder() or "another program"
             work.report.waiting(f"{who} is downloading {file.name}", 0.0)
             told = True
-        work.report.has(file, min(_size(work.cache.partial(file)), file.size))
+        work.report.has(file, min(layout.size(work.cache.partial(file)), file.size))
         if work.stop.wait(LOOK):
             raise _Stopped
 
@@ -257,7 +225,7 @@ def _verify(path: Path, file: RemoteFile, work: _Work) -> None:
         if file.sha256 and known == file.sha256:
             return
         work.report.waiting(f"comparing the digest of {file.name}", 0.0)
-        digest = _Digest(file)
+        digest = Digest(file)
         position = 0
         while data := here.read(position, READ):
             digest.update(data)
@@ -273,7 +241,7 @@ def _verify(path: Path, file: RemoteFile, work: _Work) -> None:
 def _fetch(file: RemoteFile, work: _Work) -> Path:
     path = work.cache.partial(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(_Partial(path, file, work.options.chunk)) as partial:
+    with contextlib.closing(Partial(path, file, work.options.chunk)) as partial:
         if partial.kept:
             work.report.waiting(f"reading what is here of {file.name}", 0.0)
             partial.resume()
@@ -281,12 +249,12 @@ def _fetch(file: RemoteFile, work: _Work) -> Path:
         _fill(partial, work)
         partial.finish(work.cache.blob(file))
         found = work.cache.link(file, work.revision)
-        _sync_folder(found.parent)
+        sync_folder(found.parent)
         _remember(work.memory, partial.stamp(), partial.digest)
         return found
 
 
-def _fill(partial: _Partial, work: _Work) -> None:
+def _fill(partial: Partial, work: _Work) -> None:
     """Fetches what is missing, as long as there is hope."""
     patience, file = work.options.patience, partial.file
     failures, furthest, last = 0, partial.position, time.monotonic()
@@ -306,7 +274,7 @@ def _fill(partial: _Partial, work: _Work) -> None:
                 raise _Stopped from failure
 
 
-def _stream(partial: _Partial, work: _Work) -> None:
+def _stream(partial: Partial, work: _Work) -> None:
     """Writes what one answer brings."""
     file, start = partial.file, partial.position
     end = min(start + SPAN, file.size)
@@ -323,7 +291,7 @@ def _stream(partial: _Partial, work: _Work) -> None:
         raise dropped(work.hub.host, "the line was cut")
 
 
-def _remember(memory: Path | None, stamp: Stamp, digest: _Digest) -> None:
+def _remember(memory: Path | None, stamp: Stamp, digest: Digest) -> None:
     if memory is not None:
         digests.remember(memory, stamp, digest.sha256)
 
@@ -334,251 +302,3 @@ def _refuse_unverifiable(file: RemoteFile) -> None:
             f"The hub states no digest for {file}, so nobody can tell whether it arrives whole",
             hint="Nothing was downloaded.",
         )
-
-
-# --- Bytes on the disk --------------------------------------------------------------------------
-
-
-class _Digest:
-    """What the bytes of a file are, in the words of the hub and in ours."""
-
-    def __init__(self, file: RemoteFile) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-        # Git's digest finds faults of the line; nobody trusts it with more.
-        self._git = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-
-    def update(self, data: bytes) -> None:
-        self._sha256.update(data)
-        if not self._file.sha256:
-            self._git.update(data)
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
-
-    @property
-    def _found(self) -> str:
-        return self.sha256 if self._file.sha256 else self._git.hexdigest()
-
-    def matches(self) -> bool:
-        """Whether it is what the hub published."""
-        return self._found == self._file.etag
-
-    def mismatch(self) -> IntegrityError:
-        return IntegrityError(
-            f"{self._file} is not what the hub published: its digest is {self._found[:16]}…, "
-            f"not {self._file.etag[:16]}…",
-            hint="It was deleted. Fetch it again; if that ends the same way, the line, the disk "
-            "or the hub's store alters it.",
-        )
-
-
-class _Partial:
-    """A file that grows, and what is certain of it.
-
-    Every half chunk is a step. The bytes of a step are sent to the disk in the background, and
-    before anything is written beyond the next step they must have arrived there. So whatever
-    size a power cut leaves behind, the bytes up to `resumable(size)` are good. Nothing is cut
-    off: on a disk whose locks do not work, two writers then write the same bytes.
-    """
-
-    def __init__(self, path: Path, file: RemoteFile, chunk: int) -> None:
-        self.path = path
-        self.file = file
-        self.position = 0
-        self.digest = _Digest(file)
-        self._step = chunk // 2
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        self._stream = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
-        self._background = ThreadPoolExecutor(max_workers=1)
-        self._syncing: Future[None] | None = None
-        size = os.fstat(self._stream.fileno()).st_size
-        self.kept = resumable(size, chunk) if size <= file.size else 0
-        """Bytes of an earlier try that are good."""
-        if size > file.size:
-            os.truncate(self._stream.fileno(), 0)
-
-    def resume(self) -> None:
-        """Reads what an earlier try left, for the digest."""
-        while self.position < self.kept:
-            data = self._stream.read(min(READ, self.kept - self.position))
-            if not data:
-                break
-            self.digest.update(data)
-            self.position += len(data)
-
-    def restart(self) -> None:
-        """Forgets what is here: the server only gives whole files."""
-        self._wait()
-        self.position = self._stream.seek(0)
-        self.digest = _Digest(self.file)
-
-    def write(self, data: bytes) -> None:
-        """Adds bytes at the end."""
-        self.digest.update(data)
-        rest = memoryview(data)
-        while rest:
-            room = self._step - self.position % self._step
-            written = self._stream.write(rest[:room])
-            self.position += written
-            rest = rest[written:]
-            if self.position % self._step == 0:
-                self._wait()
-                self._syncing = self._background.submit(_sync, self._stream.fileno())
-
-    def finish(self, blob: Path) -> None:
-        """Gives the file its name, if it is what the hub published; else deletes it."""
-        self._wait()
-        if not self.digest.matches():
-            self.path.unlink(missing_ok=True)
-            raise self.digest.mismatch()
-        _sync(self._stream.fileno())
-        self.path.replace(blob)
-        _sync_folder(blob.parent)
-
-    def stamp(self) -> Stamp:
-        return Stamp.of(os.fstat(self._stream.fileno()))
-
-    def close(self) -> None:
-        self._background.shutdown()
-        self._stream.close()
-
-    def _wait(self) -> None:
-        if self._syncing is not None:
-            self._syncing.result()
-            self._syncing = None
-
-
-if sys.platform == "win32":
-
-    def _sync(descriptor: int) -> None:
-        os.fsync(descriptor)
-
-    def _sync_folder(folder: Path) -> None:
-        """Windows has no way to sync a folder; the replace itself is journalled."""
-else:
-
-    def _sync(descriptor: int) -> None:
-        if sys.platform == "darwin":
-            import fcntl
-
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync alone stops at the drive's cache
-        else:
-            os.fdatasync(descriptor)
-
-    def _sync_folder(folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return 0
-
-
-# --- What the disk says -------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _disk_failures(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise disk_failure(error, root) from error
-
-
-def disk_failure(error: OSError, root: Path) -> LauncherError:
-    """What it means that something could not be written into the cache."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _full(root, "")
-    if error.errno == errno.EFBIG:
-        return LauncherError(
-            f"The disk under {root} does not take files as large as this one",
-            hint=f"FAT takes 4 GB at most. {_ELSEWHERE}",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return LauncherError(f"You may not write to {error.filename or root}", hint=_ELSEWHERE)
-    if isinstance(error, FileNotFoundError):
-        return LauncherError(
-            f"{error.filename or root} was removed while it was being written",
-            hint="Another program clears up there. Run the same command again.",
-        )
-    return LauncherError(f"{error.filename or root} cannot be written: {error.strerror}")
-
-
-_ELSEWHERE = "HF_HUB_CACHE names a folder on another disk, for models that are yet to come."
-
-
-def _full(root: Path, how_much: str) -> LauncherError:
-    return LauncherError(
-        f"There is too little room on the disk under {root}{how_much}",
-        hint=f"What is here is kept. Make room, then run the same command again. {_ELSEWHERE}",
-        commands=["launcher list"],
-    )
-
-
-def _refuse_full_disk(root: Path, needed: int) -> None:
-    folder = root
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise _full(root, f": {needed / 1e9:.2f} GB more are needed, {free / 1e9:.2f} GB are free")
-
-
-# --- Pace and progress --------------------------------------------------------------------------
-
-
-class Tap:
-    """Lets so many bytes a second through, for all threads together."""
-
-    def __init__(self, rate: float, stop: threading.Event) -> None:
-        self._rate = rate
-        self._stop = stop
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-
-    def take(self, size: int) -> None:
-        """Waits until so many bytes may pass."""
-        if not self._rate:
-            return
-        with self._lock:
-            now = time.monotonic()
-            # What was not used for a while is not saved up.
-            self._free_at = max(self._free_at, now) + size / self._rate
-            pause = self._free_at - now
-        self._stop.wait(pause)
-
-
-class _Report:
-    """Adds up what several threads do, for a `Progress` that need not care."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._here: dict[RemoteFile, int] = {}
-
-    def started(self, total: int, here: dict[RemoteFile, int]) -> None:
-        self._here = dict(here)
-        self._progress.started(total, sum(here.values()))
-
-    def has(self, file: RemoteFile, size: int) -> None:
-        """So many bytes of a file are here now."""
-        with self._lock:
-            change = size - self._here.get(file, 0)
-            self._here[file] = size
-            if change:
-                self._progress.advanced(change)
-
-    def waiting(self, reason: str, seconds: float) -> None:
-        with self._lock:
-            self._progress.waiting(reason, seconds)
-
-    def finished(self) -> None:
-        self._progress.finished()
