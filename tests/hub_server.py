@@ -7,6 +7,7 @@ goes wrong is put into `faults`; what was asked and how much was sent stands in 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import http.server
 import json
@@ -43,10 +44,11 @@ class Stored:
     git_sha1: str = ""
 
     def __post_init__(self) -> None:
-        data = self.path.read_bytes()
-        self.size = self.size or len(data)
-        self.sha256 = self.sha256 or hashlib.sha256(data).hexdigest()
-        self.git_sha1 = self.git_sha1 or hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        status = self.path.stat()
+        sha256, git_sha1 = _digests(self.path, status.st_size, status.st_mtime_ns)
+        self.size = self.size or status.st_size
+        self.sha256 = self.sha256 or sha256
+        self.git_sha1 = self.git_sha1 or git_sha1
 
     @property
     def etag(self) -> str:
@@ -66,6 +68,17 @@ class Stored:
             lfs = {"oid": self.sha256, "size": self.size, "pointerSize": 134}
             return {**values, "lfs": lfs}
         return values
+
+
+@functools.cache
+def _digests(path: Path, size: int, modified: int) -> tuple[str, str]:
+    """A file's own SHA-256, and the digest that git has of it."""
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size)
+    with path.open("rb") as stream:
+        while data := stream.read(1 << 20):
+            sha256.update(data)
+            sha1.update(data)
+    return sha256.hexdigest(), sha1.hexdigest()
 
 
 @dataclass(kw_only=True)
@@ -438,11 +451,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return None
 
     def _stream(self, file: Stored, start: int, end: int) -> None:
-        began = time.monotonic()
+        began, pace = time.monotonic(), self.server.hub.pace
+        size = min(BLOCK, max(1, int(pace / 20))) if pace else BLOCK
         with file.path.open("rb") as stream:
             position = start
             while position < end:
-                block = self._spoilt(os.pread(stream.fileno(), BLOCK, position), position, end)
+                block = self._spoilt(os.pread(stream.fileno(), size, position), position, end)
                 room = self._room(position - start)
                 self._raw(block[: room if room is not None else len(block)])
                 if room is not None and room <= len(block):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 8
 SMALL_BODY = 64 << 10  # bytes; read to the end, so that the connection can be used again
 
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")
 _DIGEST = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
 
 
@@ -215,32 +216,45 @@ def _explained(asked: Asked, timeout: float) -> Iterator[None]:
     except httpx2.DecodingError as error:
         raise failures.unreadable(asked) from error
     except httpx2.ProxyError as error:
-        raise _proxy_failure(error) from error
+        raise _proxy_failure(str(error)) from error
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-        raise _no_line(_where(error, asked), error) from error
+        raise _no_line(_url(error, asked), error) from error
     except httpx2.TimeoutException as error:
         reason = f"nothing came for {timeout:.0f} s"
-        raise failures.dropped(_where(error, asked), reason) from error
+        raise failures.dropped(host(_url(error, asked)), reason) from error
     except httpx2.TransportError as error:
         if "Invalid URL" in str(error):
             raise failures.unsafe_redirect(asked) from error
-        raise failures.dropped(_where(error, asked), "the line was cut") from error
+        raise failures.dropped(host(_url(error, asked)), "the line was cut") from error
 
 
-def _proxy_failure(error: Exception) -> TryLater:
+def _proxy_failure(why: str) -> TryLater:
     """A proxy that is restarted comes back; one with a wrong password does not."""
-    return TryLater(failures.bad_proxy(str(error)), "the proxy does not let us out", reached=False)
+    return TryLater(failures.bad_proxy(why), "the proxy does not let us out", reached=False)
 
 
-def _no_line(host: str, error: Exception) -> LauncherError | TryLater:
+def _no_line(url: str, error: Exception) -> LauncherError | TryLater:
+    why = _ERRNO.sub("", str(error)) or "it does not answer"
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return failures.no_trust(host, cause.verify_message)
+            return failures.no_trust(host(url), cause.verify_message)
         if isinstance(cause, socket.gaierror):
-            return failures.no_network(host, "its name is not known here")
+            why = "its name is not known here"
     if isinstance(error, TimeoutError) or "timed out" in str(error):
-        return failures.no_network(host, "it does not answer")
-    return failures.no_network(host, str(error) or "it does not answer")
+        why = "it does not answer"
+    proxy = _proxy(url)
+    if proxy:
+        return _proxy_failure(f"{proxy} cannot be reached: {why}")
+    return failures.no_network(host(url), why)
+
+
+def _proxy(url: str) -> str:
+    """The host of the proxy that stands between here and an address; mostly empty."""
+    from urllib.request import getproxies, proxy_bypass
+
+    known = getproxies()
+    proxy = known.get(urlsplit(url).scheme) or known.get("all") or ""
+    return "" if not proxy or proxy_bypass(host(url)) else host(proxy)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -249,11 +263,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _where(error: httpx2.RequestError, asked: Asked) -> str:
+def _url(error: httpx2.RequestError, asked: Asked) -> str:
+    """What was asked when it failed: not always the hub."""
     try:
-        return error.request.url.host
+        return str(error.request.url)
     except RuntimeError:  # it failed before there was a request
-        return host(asked.endpoint)
+        return asked.endpoint
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int]:

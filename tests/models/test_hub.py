@@ -39,7 +39,7 @@ def small(tmp_path: Path) -> Path:
 
 def asked(hub: HubServer, **changes: Any) -> Hub:
     """A client that does not wait long."""
-    return Hub(endpoint=hub.url, **{"timeout": 1.0, "pause": 0.01, **changes})
+    return Hub(**{"endpoint": hub.url, "timeout": 1.0, "pause": 0.01, **changes})
 
 
 def failure(ask: Callable[[], object]) -> LauncherError:
@@ -241,7 +241,7 @@ def test_answers_that_fail_for_a_while_are_asked_for_again(hub: HubServer, small
         (Fault(at="file", location="/maker/x/resolve/main/y", times=-1), 10),
         (Fault(at="file", location="ftp://127.0.0.1/x"), 10),
         (Fault(at="file", location="http://[::1/x"), 10),
-        (Fault(at="file", location="//"), 10),
+        (Fault(at="file", location="//", times=-1), 10),
         (Fault(at="store", status=403, times=-1), 10),
         (Fault(at="file", status=404), 10),
         (Fault(at="file", status=304), 10),
