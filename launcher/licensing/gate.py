@@ -8,7 +8,7 @@ are reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -226,12 +226,12 @@ class _Part:
 
     def _by_families(self) -> Iterator[Reason]:
         """Refuse, where all that the part can be or what it is named is; else ask; else follow."""
-        named = self._refused_by_name()
-        yield from _refusing(named)
+        named = list(_refusing(self._refused_by_name()))
+        yield from named
         withheld = [found for found in self.structural if self._is_withheld(found)]
         possible = [found for found in self.structural if found not in withheld]
-        if withheld and not possible and not any(found in named for found in withheld):
-            yield from _refusing(withheld)
+        if withheld and not possible:
+            yield from _together(withheld, named)
         for found in self.families:
             yield from _asking(found.territorial)
         if withheld and possible:
@@ -301,6 +301,12 @@ def _refusing(families: Iterable[_Family]) -> Iterator[Reason]:
         for reason in (*found.territorial, *found.conditions):
             if reason.effect is Verdict.REFUSE:
                 yield reason
+
+
+def _together(families: Sequence[_Family], cited: Collection[Reason]) -> Iterator[Reason]:
+    """What refuses all of a set: nothing new where one is refused by what was cited already."""
+    if not any(set(_refusing([found])) <= set(cited) for found in families):
+        yield from _refusing(families)
 
 
 def _asking(reasons: Iterable[Reason]) -> Iterator[Reason]:
