@@ -28,6 +28,8 @@ class Asker:
     stated: Stated
     variable: str | None = None
     """The value of `LAUNCHER_AS`."""
+    offline: bool = False
+    """Whether the network is to be left alone."""
     say: Callable[[str], None] = _silent
     """Told one sentence when something takes long or goes on in spite of a fault."""
 
@@ -44,6 +46,8 @@ class Request:
     """What is to be loaded together."""
 
     model: str
+    quant: str = ""
+    """The quant wanted; `auto` for the largest that fits; empty for the usual one."""
     mmproj: Path | None = None
     adapters: tuple[Path, ...] = ()
     draft: Path | None = None

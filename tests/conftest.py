@@ -24,6 +24,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name)
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("LAUNCHER_HOME", str(folder))
+    monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
     return folder
 
 
@@ -57,7 +59,7 @@ def folders(home: Path) -> Places:
 def every_acceptance(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A file of acceptances in which everybody has accepted everything."""
     folder = tmp_path_factory.mktemp("accepted")
-    site = Places(config=folder, state=folder, cache=folder, site=folder / "site")
+    site = Places(config=folder, state=folder, cache=folder, data=folder, site=folder / "site")
     for licence in policy.load().licences.values():
         for person in Person if licence.acceptance else ():
             answer = Acceptance(

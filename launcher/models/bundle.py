@@ -16,6 +16,7 @@ from launcher.errors import HeaderError, IntegrityError, NotFound
 from launcher.models import gguf, gguf_rules
 from launcher.models.card import Chain
 from launcher.models.refs import Ref
+from launcher.models.remote import RemoteFile
 
 
 class Role(StrEnum):
@@ -94,10 +95,28 @@ class Part:
     file: PinnedFile | None = None
     sha256: str = ""
     """Where it is known without reading the whole file, or was taken."""
+    expected: str = ""
+    """The SHA-256 that whoever published the file states; it must be so before it is loaded."""
+    origin: RemoteFile | None = None
+    """The file of the hub that it is, or would be once it is here."""
     fingerprint: str = ""
     """Of its norm tensors; see `fingerprint`."""
     chain: Chain | None = None
     """The cards of the repository it comes from, at a pinned commit."""
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 where nobody said."""
+        if self.file is not None:
+            return self.file.stamp.size
+        return self.origin.size if self.origin is not None else 0
+
+    @property
+    def is_as_published(self) -> bool:
+        """Whether its bytes are those that its repository's cards speak of."""
+        if self.file is None:
+            return True  # what is known of it was read where it is published
+        return bool(self.expected) and self.sha256 == self.expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +127,8 @@ class Bundle:
     parts: tuple[Part, ...]
     model: str = ""
     """The catalogue's name for it, where it has one."""
+    obstacle: NotFound | None = None
+    """Why it could not be looked at, where it is neither here nor to be had."""
 
     @property
     def is_here(self) -> bool:
@@ -121,14 +142,19 @@ class Bundle:
 
     @property
     def size(self) -> int:
-        """Bytes of all parts that are here."""
-        return sum(part.file.stamp.size for part in self.parts if part.file is not None)
+        """Bytes of all parts, as far as they are known."""
+        return sum(part.size for part in self.parts)
+
+    @property
+    def to_fetch(self) -> tuple[RemoteFile, ...]:
+        """The files that are still at the hub."""
+        return tuple(p.origin for p in self.parts if p.file is None and p.origin is not None)
 
     @property
     def fingerprint(self) -> str:
         """Tells this bundle from any other, and from itself after a change."""
         parts = [
-            (part.role.value, part.name, part.sha256, part.file and part.file.stamp)
+            (part.role.value, part.name, part.sha256, part.origin, part.file and part.file.stamp)
             for part in self.parts
         ]
         # Escaped: names may hold anything, line ends and broken UTF-8 too.

@@ -206,14 +206,16 @@ class Cache:
         pointer.parent.mkdir(parents=True, exist_ok=True)
         if blob.is_file() and not (self.links and layout.link(blob, pointer)):
             blob.replace(pointer)
-        self._note_ref(file, revision or MAIN)
+        self.note_revision(file, revision)
         tag = self.root / "CACHEDIR.TAG"  # backups leave such folders out
         with contextlib.suppress(OSError):
             if not tag.exists():
                 tag.write_text(_TAG, encoding="ascii")
         return pointer
 
-    def _note_ref(self, file: RemoteFile, revision: str) -> None:
+    def note_revision(self, file: RemoteFile, revision: str = "") -> None:
+        """Keeps what a branch stood for when the commit of a file was asked for by its name."""
+        revision = revision or MAIN
         if revision == file.commit or not is_revision(revision):
             return
         ref = self.folder(file.repository).joinpath("refs", *revision.split("/"))

@@ -7,7 +7,7 @@ is the gate's business.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -15,6 +15,7 @@ from functools import cache
 from launcher.data import shipped
 from launcher.errors import LauncherError
 from launcher.models.gguf import Header
+from launcher.models.quants import label
 from launcher.tables import Faults, Table, parse
 
 
@@ -77,6 +78,21 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A published file of a model."""
+
+    repository: str = ""
+    """Of the hub; empty where a package carries the file."""
+    file: str = ""
+    sha256: str = ""
+
+    @property
+    def quant(self) -> str:
+        """As the file's name gives it."""
+        return label(self.file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A name in the catalogue, and where its file comes from."""
 
@@ -85,9 +101,13 @@ class Model:
     title: str
     package: str = ""
     """A package of the Python registry that carries the file: `name==version`."""
-    repository: str = ""
-    file: str = ""
-    sha256: str = ""
+    files: tuple[Published, ...] = ()
+    """The usual one first; none where no file of it is known."""
+
+    @property
+    def usual(self) -> Published:
+        """The file that the bare name stands for."""
+        return self.files[0] if self.files else Published()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +123,12 @@ class Catalogue:
     def model(self, name: str) -> Model | None:
         """The model of that name; a bare name stands for its usual size."""
         return self.models.get(self.aliases.get(name, name))
+
+    def asked(self, name: str) -> tuple[Model, str] | None:
+        """The model of a name that may end in a quant, and the quant: `llama3.2:1b-q8_0`."""
+        quant = "" if self.model(name) else label(name)
+        model = self.model(name[: -len(quant)].rstrip("-") if quant else name)
+        return (model, quant) if model is not None else None
 
     def nearest(self, name: str) -> str:
         """The known name that looks most like this one; empty when none does."""
@@ -329,12 +355,27 @@ def _model(table: Table, families: Mapping[str, Family], aliases: dict[str, str]
         family=table.choice("family", list(families)),
         title=table.text("title"),
         package=table.text("package", ""),
-        repository=table.text("repository", ""),
-        file=table.text("file", ""),
-        sha256=table.text("sha256", ""),
+        files=tuple(_files(table)),
     )
     for alias in table.texts("aliases", []):
         aliases[alias] = model.name
     table.text("source", "")
     table.finish()
     return model
+
+
+def _files(table: Table) -> Iterator[Published]:
+    usual = _published(table)
+    if usual.file:
+        yield usual
+    for other in table.tables("variant"):
+        yield _published(other)
+        other.finish()
+
+
+def _published(table: Table) -> Published:
+    return Published(
+        repository=table.text("repository", ""),
+        file=table.text("file", ""),
+        sha256=table.text("sha256", ""),
+    )

@@ -16,6 +16,8 @@ def disk_failures(root: Path) -> Iterator[None]:
     """Says what it means when the block cannot write below a folder."""
     try:
         yield
+    except BrokenPipeError:  # not of the disk: whoever read what is shown of the progress left
+        raise
     except OSError as error:
         raise disk_failure(error, root) from error
 

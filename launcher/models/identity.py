@@ -187,7 +187,7 @@ def _said(stated: Identification) -> str:
 
 def _settled_by_chain(part: Part, catalogue: Catalogue) -> tuple[Claim, tuple[Family, ...]] | None:
     """A chain settles only what it leads to: a known release that has this architecture."""
-    if part.chain is None or not part.chain.is_complete:
+    if part.chain is None or not part.chain.is_complete or not part.is_as_published:
         return None
     names = {card.repository.lower() for card in part.chain.cards}
     reached = tuple(

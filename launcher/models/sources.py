@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.errors import HeaderError, NotFound
-from launcher.models import gguf
+from launcher.models import gguf, library, origin
 from launcher.models.bundle import Bundle, Part, Role, pinned, read_header
 from launcher.models.catalogue import Catalogue, Model
 from launcher.models.fingerprint import fingerprint
+from launcher.models.origin import Reach
 from launcher.models.refs import CatalogueRef, HubRef, PathRef, Ref
 
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
@@ -30,8 +31,12 @@ class Extra:
 
 
 @contextlib.contextmanager
-def resolved(ref: Ref, catalogue: Catalogue, extra: Extra | None = None) -> Iterator[Bundle]:
+def resolved(
+    ref: Ref, catalogue: Catalogue, reach: Reach | None = None, extra: Extra | None = None
+) -> Iterator[Bundle]:
     """The bundle that a reference stands for, its files open while the block runs.
+
+    Without a `reach` only paths and installed packages are looked at.
 
     A model that is not on this disk gives a bundle without files. Raises `NotFound` for a
     name or a path that leads nowhere, `IntegrityError` for a file that is no model.
@@ -40,11 +45,26 @@ def resolved(ref: Ref, catalogue: Catalogue, extra: Extra | None = None) -> Iter
         if isinstance(ref, PathRef):
             bundle = _from_path(ref, ref.path, stack)
         elif isinstance(ref, HubRef):
-            bundle = Bundle(ref=ref, parts=(Part(role=Role.WEIGHTS, name=str(ref)),))
+            unread = Part(role=Role.WEIGHTS, name=str(ref))
+            bundle = _from_repository(ref, ref, reach, stack) or Bundle(ref=ref, parts=(unread,))
         else:
-            bundle = _from_catalogue(ref, catalogue, stack)
+            bundle = _from_name(ref, catalogue, reach, stack)
         beside = _beside(extra, stack) if extra is not None else ()
         yield replace(bundle, parts=(*bundle.parts, *beside))
+
+
+@contextlib.contextmanager
+def fetched(bundle: Bundle, paths: Sequence[Path]) -> Iterator[Bundle]:
+    """A bundle whose files were at the hub, now that they lie here; they stay open."""
+    with contextlib.ExitStack() as stack:
+        here = _from_path(bundle.ref, paths[0], stack, bundle.model)
+        waited = [part for part in bundle.parts if part.file is None]
+        parts = tuple(
+            replace(part, origin=was.origin, expected=was.expected, chain=was.chain)
+            for part, was in zip(here.parts, waited, strict=True)
+        )
+        beside = [part for part in bundle.parts if part.file is not None]
+        yield replace(here, parts=(*parts, *beside))
 
 
 def _beside(extra: Extra, stack: contextlib.ExitStack) -> Iterator[Part]:
@@ -57,19 +77,42 @@ def _beside(extra: Extra, stack: contextlib.ExitStack) -> Iterator[Part]:
         yield from _with_shards(_part(extra.draft, Role.DRAFT, stack), extra.draft, stack)
 
 
-def _from_catalogue(ref: CatalogueRef, catalogue: Catalogue, stack: contextlib.ExitStack) -> Bundle:
-    model = catalogue.model(ref.name)
-    if model is None:
-        raise _unknown(ref.name, catalogue)
-    path = packaged_file(model)
-    if path is None:
-        return absent(ref, model)
-    return _from_path(ref, path, stack, model.name)
+# --- By name --------------------------------------------------------------------------------
+
+
+def _from_name(
+    ref: CatalogueRef, catalogue: Catalogue, reach: Reach | None, stack: contextlib.ExitStack
+) -> Bundle:
+    """A name of the catalogue, or one that the user gave to a file of their own."""
+    asked = catalogue.asked(ref.name)
+    if asked is None:
+        own = library.find(reach.library, ref.name) if reach is not None else None
+        if own is None:
+            raise _unknown(ref.name, catalogue)
+        return _from_path(ref, own, stack)
+    model, quant = asked
+    path = packaged_file(model) if quant in ("", model.usual.quant) else None
+    if path is not None:
+        bundle = _from_path(ref, path, stack, model.name)
+        main = replace(bundle.main, expected=model.usual.sha256)
+        return replace(bundle, parts=(main, *bundle.parts[1:]))
+    wanted = repository_of(model, quant)
+    found = _from_repository(wanted, ref, reach, stack, model.name) if wanted else None
+    return found or absent(ref, model)
+
+
+def repository_of(model: Model, quant: str = "") -> HubRef | None:
+    """Where a model of the catalogue is published; None where that is not known."""
+    for file in model.files:
+        if file.repository and quant in ("", file.quant):
+            return HubRef(file.repository, file=file.file)
+    usual = model.usual
+    return HubRef(usual.repository, quant=quant) if usual.repository else None
 
 
 def absent(ref: Ref, model: Model) -> Bundle:
     """A model of the catalogue that is not on this disk."""
-    part = Part(role=Role.WEIGHTS, name=model.title, sha256=model.sha256)
+    part = Part(role=Role.WEIGHTS, name=model.title, sha256=model.usual.sha256)
     return Bundle(ref=ref, parts=(part,), model=model.name)
 
 
@@ -99,7 +142,7 @@ def packaged_file(model: Model) -> Path | None:
             continue
         for line in lines:
             path = folder / line.partition(",")[0]
-            if path.name == model.file and path.is_file():
+            if path.name == model.usual.file and path.is_file():
                 return path
     return None
 
@@ -110,6 +153,27 @@ def folders_near(bundle: Bundle) -> list[Path]:
     for folder in tuple(folders):
         folders += folder.parent.glob(f"{folder.name}-*.dist-info")
     return folders
+
+
+# --- From a repository ----------------------------------------------------------------------
+
+
+def _from_repository(
+    ref: HubRef, asked: Ref, reach: Reach | None, stack: contextlib.ExitStack, model: str = ""
+) -> Bundle | None:
+    """From the cache, else as the hub describes it; None where nothing may be asked."""
+    if reach is None:
+        return None
+    files = () if reach.anew else origin.in_cache(ref, reach.cache)
+    if files:
+        bundle = _from_path(asked, files[0].path, stack, model)
+        return replace(bundle, parts=tuple(origin.known(bundle.parts, files, reach)))
+    if reach.hub is None:
+        return None
+    return origin.at_hub(ref, asked, reach, model)
+
+
+# --- From a path ----------------------------------------------------------------------------
 
 
 def _from_path(ref: Ref, path: Path, stack: contextlib.ExitStack, model: str = "") -> Bundle:

@@ -25,7 +25,7 @@ from launcher.models.hub import Hub
 from launcher.models.hub_failures import TryLater, dropped
 from launcher.models.partial import READ, Digest, Partial, resumable, sync_folder
 from launcher.models.progress import Progress, Report, Silent, Tap
-from launcher.models.remote import RemoteFile
+from launcher.models.remote import RemoteFile, is_commit, is_safe_name
 from launcher.models.turn import Turn
 
 __all__ = [
@@ -92,7 +92,7 @@ def download(
     `NotFound` for what cannot be had, `LauncherError` where the disk does not take them.
     """
     for file in files:
-        _refuse_unverifiable(file)
+        _refuse_unsafe(file)
     options, stop = options or Options(), threading.Event()
     work = _Work(
         hub=hub,
@@ -191,7 +191,8 @@ def _bring(file: RemoteFile, work: _Work) -> Path:
     if pointer.is_file():  # nothing has to be written, so a cache that is read-only will do
         _verify(pointer, file, work)
         with contextlib.suppress(OSError):
-            work.cache.link(file, work.revision)
+            work.cache.note_revision(file, work.revision)
+        work.report.has(file, file.size)
         return pointer
     with contextlib.closing(work.cache.turn(file)) as turn:
         _await_turn(turn, file, work)
@@ -296,7 +297,9 @@ def _remember(memory: Path | None, stamp: Stamp, digest: Digest) -> None:
         digests.remember(memory, stamp, digest.sha256)
 
 
-def _refuse_unverifiable(file: RemoteFile) -> None:
+def _refuse_unsafe(file: RemoteFile) -> None:
+    if not is_safe_name(file.name) or not is_commit(file.commit):
+        raise IntegrityError(f"{str(file)!a} is not the name of a file that can be kept")
     if not file.etag:
         raise IntegrityError(
             f"The hub states no digest for {file}, so nobody can tell whether it arrives whole",

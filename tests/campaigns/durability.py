@@ -52,6 +52,7 @@ def home(folder: Path) -> Places:
         config=folder / "config",
         state=folder / "state",
         cache=folder / "cache",
+        data=folder / "data",
         site=folder / "site",
     )
 

@@ -319,7 +319,7 @@ def model() -> Path:
 def digest() -> str:
     known = catalogue.load().model(build.PROVING_MODEL)
     assert known is not None
-    return known.sha256
+    return known.usual.sha256
 
 
 def test_the_engine_is_proven_by_a_real_answer(model: Path) -> None:

@@ -181,7 +181,7 @@ def test_what_contradicts_the_site_is_a_conflict(case: str) -> None:
 
 def answered(folder: Path, accepted: Mapping[str, bool]) -> None:
     """Writes a file of acceptances into a folder."""
-    there = Places(config=folder, state=folder, cache=folder, site=folder / "none")
+    there = Places(config=folder, state=folder, cache=folder, data=folder, site=folder / "none")
     for id, answer in accepted.items():
         made = Acceptance(
             licence=id,

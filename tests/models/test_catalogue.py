@@ -9,7 +9,16 @@ import pytest
 
 from launcher.errors import LauncherError
 from launcher.models import catalogue
-from launcher.models.catalogue import ADDED_TOKENS, Family, HeldBy, Shape, plain, says
+from launcher.models.catalogue import (
+    ADDED_TOKENS,
+    Family,
+    HeldBy,
+    Model,
+    Published,
+    Shape,
+    plain,
+    says,
+)
 
 CATALOGUE = catalogue.load()
 FAMILIES = CATALOGUE.families
@@ -276,17 +285,43 @@ def test_a_bare_name_stands_for_its_usual_size() -> None:
         assert model.name == name
 
 
+def every_file() -> list[tuple[Model, Published]]:
+    return [(model, file) for model in CATALOGUE.models.values() for file in model.files]
+
+
 def test_a_file_to_be_fetched_has_a_digest() -> None:
-    for model in CATALOGUE.models.values():
-        assert bool(model.repository) <= bool(model.file and model.sha256), model.name
-        assert len(model.sha256) in (0, 64), model.name
-    digests = Counter(model.sha256 for model in CATALOGUE.models.values() if model.sha256)
+    for model, file in every_file():
+        assert file.file.endswith(".gguf"), model.name
+        assert len(bytes.fromhex(file.sha256)) == 32, model.name
+        assert bool(file.repository) != bool(model.package), model.name
+    digests = Counter(file.sha256 for _, file in every_file())
     assert max(digests.values()) == 1
 
 
-def test_names_of_files_agree_with_the_family_of_the_model() -> None:
+def test_a_name_may_end_in_a_quant() -> None:
+    for name, found in (
+        ("llama3.2:1b-q8_0", ("llama3.2:1b", "Q8_0")),
+        ("llama3.2-Q4_K_M", ("llama3.2:3b", "Q4_K_M")),
+        ("llama3.2:1b", ("llama3.2:1b", "")),
+        ("qwen3:30b-a3b", ("qwen3:30b-a3b", "")),
+    ):
+        asked = CATALOGUE.asked(name)
+        assert asked is not None, name
+        assert (asked[0].name, asked[1]) == found
+    assert CATALOGUE.asked("llama3.2:1b-q99") is None
+    assert CATALOGUE.asked("q8_0") is None
+
+
+def test_every_variant_has_a_quant_of_its_own() -> None:
     for model in CATALOGUE.models.values():
-        names = said(model.file) | said(model.repository.partition("/")[2])
+        quants = [file.quant for file in model.files]
+        assert len(set(quants)) == len(quants), model.name
+        assert all(quants) or model.name == "gpt-oss:20b", model.name
+
+
+def test_names_of_files_agree_with_the_family_of_the_model() -> None:
+    for model, file in every_file():
+        names = said(file.file) | said(file.repository.partition("/")[2])
         assert not names or model.family in names, model.name
 
 
@@ -308,13 +343,13 @@ def test_published_files_are_known_by_their_digests() -> None:
 
 
 def test_published_files_and_catalogue_names_agree() -> None:
-    for model in CATALOGUE.models.values():
-        if model.sha256 in FILES:
-            file = FILES[model.sha256]
+    for model, named in every_file():
+        if named.sha256 in FILES:
+            file = FILES[named.sha256]
             assert (file.family, file.repository, file.file) == (
                 model.family,
-                model.repository,
-                model.file,
+                named.repository,
+                named.file,
             )
 
 
