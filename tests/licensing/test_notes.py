@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,3 +156,17 @@ def test_what_is_declared_has_one_digest_wherever_it_stands() -> None:
     ]
     digests = {declared(**change).sha256 for change in changes}
     assert len(digests | {declared().sha256}) == len(changes) + 1
+
+
+def test_every_note_is_listed_in_the_limits_and_nothing_else_is() -> None:
+    """As the code names them: a note is made in one place, with its code in front."""
+    made = [
+        node.args[0].value
+        for node in ast.walk(ast.parse(inspect.getsource(notes)))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Note"
+        if isinstance(node.args[0], ast.Constant)
+    ]
+    limits = Path(__file__).resolve().parents[2] / "docs" / "limits.md"
+    listed = re.findall(r"^\| `([a-z-]+)` \|", limits.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(made) > 5
+    assert sorted(listed) == sorted(str(code) for code in made)
