@@ -15,10 +15,13 @@ import errno
 import os
 import platform
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
+
+from launcher.engine import syscalls
 
 
 class Level(StrEnum):
@@ -61,7 +64,7 @@ _READABLE = (
 )
 
 
-def _landlock(files: Sequence[int]) -> bool:
+def _landlock(files: Sequence[int], folders: Sequence[Path]) -> bool:
     """Takes away every right on files but reading what is named; False where it cannot."""
     system = ctypes.CDLL(None, use_errno=True)
     version = system.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG)
@@ -78,17 +81,18 @@ def _landlock(files: Sequence[int]) -> bool:
     try:
         for descriptor in files:
             _allow(system, ruleset, descriptor, _READ_FILE)
-        for path in _readable():
+        for path in (*_readable(), *map(str, folders)):
             _allow_path(system, ruleset, path)
         return bool(system.syscall(_RESTRICT_SELF, ruleset, 0) == 0)
+    except OSError:
+        return False  # a rule was refused
     finally:
         os.close(ruleset)
 
 
 def _readable() -> Iterator[str]:
     """The interpreter, this package, and what libraries read."""
-    yield from dict.fromkeys((sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])))
-    yield from (str(entry) for entry in map(Path, sys.path) if entry.is_dir())
+    yield from dict.fromkeys((sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])))
     yield from _READABLE
 
 
@@ -107,77 +111,22 @@ def _allow_path(system: ctypes.CDLL, ruleset: int, path: str) -> None:
 def _allow(system: ctypes.CDLL, ruleset: int, descriptor: int, rights: int) -> None:
     rule = struct.pack("<Qi", rights, descriptor)
     if system.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0) != 0:
-        raise OSError(ctypes.get_errno(), "a Landlock rule was refused")
+        number = ctypes.get_errno()
+        if number != errno.EBADFD:  # a file of no file system: Landlock lets everybody read it
+            raise OSError(number, "a Landlock rule was refused")
 
 
 # --- seccomp --------------------------------------------------------------------------------------
 
 _SET_MODE_FILTER, _TSYNC = 1, 1
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE = 0x00050000  # with an errno in the low bits
-_LOAD, _JUMP_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _THIRD_ARGUMENT = 0, 4, 16, 32
+_LOAD, _JUMP_EQUAL, _JUMP_FROM, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT, _THIRD_ARGUMENT = 0, 4, 16, 24, 32
 _CLONE_THREAD = 0x00010000
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-
-# name: (x86-64, aarch64); None where an architecture does not have the call.
-# Source: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
-_REFUSED: dict[str, tuple[int | None, int | None]] = {
-    "socket": (41, 198),
-    "socketpair": (53, 199),
-    "connect": (42, 203),
-    "bind": (49, 200),
-    "listen": (50, 201),
-    "accept": (43, 202),
-    "accept4": (288, 242),
-    "execve": (59, 221),
-    "execveat": (322, 281),
-    "fork": (57, None),
-    "vfork": (58, None),
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "kill": (62, 129),
-    "pidfd_open": (434, 434),
-    "pidfd_send_signal": (424, 424),
-    "bpf": (321, 280),
-    "io_uring_setup": (425, 425),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "chroot": (161, 51),
-    "open_by_handle_at": (304, 265),
-    "keyctl": (250, 219),
-    "add_key": (248, 217),
-    "init_module": (175, 105),
-    "finit_module": (313, 273),
-    "creat": (85, None),
-    "unlink": (87, None),
-    "unlinkat": (263, 35),
-    "rename": (82, None),
-    "renameat": (264, 38),
-    "renameat2": (316, 276),
-    "mkdir": (83, None),
-    "mkdirat": (258, 34),
-    "link": (86, None),
-    "linkat": (265, 37),
-    "symlink": (88, None),
-    "symlinkat": (266, 36),
-    "chmod": (90, None),
-    "fchmod": (91, 52),
-    "fchmodat": (268, 53),
-    "truncate": (76, 45),
-    "ftruncate": (77, 46),
-    "openat2": (437, 437),
-}
-_OPENAT: tuple[int, int] = (257, 56)
-_OPEN = 2  # x86-64 only
-_CLONE: tuple[int, int] = (56, 220)
-_CLONE3 = 435
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_X32 = 0x40000000  # numbers from here on are the calls of x86-64's other interface
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 Instruction = tuple[int, int, int, int]
@@ -193,26 +142,36 @@ def _seccomp() -> bool:
     buffer = ctypes.create_string_buffer(code)
     pointer = struct.pack("<H6xQ", len(program), ctypes.addressof(buffer))
     system = ctypes.CDLL(None, use_errno=True)
-    number = {"x86_64": 317, "aarch64": 277}[machine]
+    number = syscalls.SECCOMP[syscalls.COLUMNS.index(machine)]
     return bool(system.syscall(number, _SET_MODE_FILTER, _TSYNC, pointer) == 0)
 
 
 def _program(machine: str) -> Iterator[Instruction]:
     """The filter, one rule after the other; what no rule names is allowed."""
-    column = 0 if machine == "x86_64" else 1
+    column = syscalls.COLUMNS.index(machine)
     yield (_LOAD, 0, 0, _ARCHITECTURE)
     yield (_JUMP_EQUAL, 1, 0, _AUDIT[machine])
     yield (_RETURN, 0, 0, _KILL)
     yield (_LOAD, 0, 0, _NUMBER)
-    yield from _refuse(_CLONE3, errno.ENOSYS)  # its flags lie in memory; libraries then use clone
-    for numbers in _REFUSED.values():
+    if machine == "x86_64":
+        yield (_JUMP_FROM, 0, 1, _X32)
+        yield (_RETURN, 0, 0, _REFUSE | errno.ENOSYS)
+    yield from _refuse(
+        syscalls.CLONE3, errno.ENOSYS
+    )  # its flags lie in memory; clone is tried next
+    for _, numbers in syscalls.refused():
         number = numbers[column]
         if number is not None:
             yield from _refuse(number, errno.EPERM)
-    yield from _unless_flag(_CLONE[column], _FIRST_ARGUMENT, _CLONE_THREAD, refuse_when_set=False)
-    yield from _unless_flag(_OPENAT[column], _THIRD_ARGUMENT, _WRITING, refuse_when_set=True)
-    if machine == "x86_64":
-        yield from _unless_flag(_OPEN, _FIRST_ARGUMENT + 8, _WRITING, refuse_when_set=True)
+    yield from _judge(syscalls.CLONE[column], _FIRST_ARGUMENT, _JUMP_ANY_BIT, _CLONE_THREAD)
+    yield from _judge(syscalls.TGKILL[column], _FIRST_ARGUMENT, _JUMP_EQUAL, os.getpid())
+    yield from _judge(syscalls.PRLIMIT[column], _FIRST_ARGUMENT, _JUMP_EQUAL, 0)
+    dies = _PR_SET_PDEATHSIG
+    yield from _judge(syscalls.PRCTL[column], _FIRST_ARGUMENT, _JUMP_EQUAL, dies, refuse=True)
+    opened = [(syscalls.OPENAT[column], _THIRD_ARGUMENT), (syscalls.OPEN[column], _SECOND_ARGUMENT)]
+    for number, flags in opened:
+        if number is not None:
+            yield from _judge(number, flags, _JUMP_ANY_BIT, _WRITING, refuse=True)
     yield (_RETURN, 0, 0, _ALLOW)
 
 
@@ -221,13 +180,13 @@ def _refuse(number: int, error: int) -> Iterator[Instruction]:
     yield (_RETURN, 0, 0, _REFUSE | error)
 
 
-def _unless_flag(
-    number: int, argument: int, flag: int, *, refuse_when_set: bool
+def _judge(
+    number: int, argument: int, test: int, value: int, *, refuse: bool = False
 ) -> Iterator[Instruction]:
-    """Refuses a call by a flag in one of its arguments."""
+    """Allows a call when one of its arguments passes a test; with `refuse`, when it does not."""
     yield (_JUMP_EQUAL, 0, 4, number)
     yield (_LOAD, 0, 0, argument)
-    yield (_JUMP_ANY_BIT, 1 - refuse_when_set, int(refuse_when_set), flag)
+    yield (test, 1 - refuse, int(refuse), value)
     yield (_RETURN, 0, 0, _REFUSE | errno.EPERM)
     yield (_RETURN, 0, 0, _ALLOW)
 
@@ -235,16 +194,28 @@ def _unless_flag(
 # --- Both -----------------------------------------------------------------------------------------
 
 
-def enter(files: Sequence[int]) -> Level:
+def enter(files: Sequence[int], folders: Sequence[Path] = ()) -> Level:
     """Confines this process; `files` are the open model files it may still map and read.
 
-    Only the thread that calls this and those it starts later are confined by Landlock, so it
-    is to be called before there are others.
+    What is in `folders` may be read as well. Only the thread that calls this and those it
+    starts later are confined by Landlock, so it is to be called before there are others.
     """
     if sys.platform != "linux":
         return Level.NONE
     system = ctypes.CDLL(None, use_errno=True)
     if system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return Level.NONE
-    reached = (_landlock(files), _seccomp())
+    reached = (_landlock(files, folders), _seccomp())
     return Level.FULL if all(reached) else Level.PARTIAL if any(reached) else Level.NONE
+
+
+def reachable() -> Level:
+    """The level that a process reaches here, by one that tries."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", __name__], capture_output=True, text=True, check=True
+    )
+    return Level(done.stdout.strip())
+
+
+if __name__ == "__main__":
+    os.write(1, enter(()).encode())
