@@ -14,8 +14,9 @@ import click
 from launcher import __version__
 from launcher.asker import Asker
 from launcher.cli import options, render, who
-from launcher.engine import machine
+from launcher.engine import machine, sandbox
 from launcher.engine.fit import megabytes
+from launcher.engine.sandbox import Level
 from launcher.errors import PersonNeeded
 from launcher.licensing import declaration, notes, policy, records
 from launcher.licensing.notes import Note
@@ -45,6 +46,13 @@ def command(rebuild: bool, as_json: bool, **values: Any) -> None:
     )
 
 
+_SANDBOX = {
+    Level.FULL: "full: the engine reads its model and computes, nothing else",
+    Level.PARTIAL: "partial: this kernel lacks Landlock or seccomp",
+    Level.NONE: "none: it takes Linux 5.13 or newer, with Landlock and seccomp",
+}
+
+
 def _body(asker: Asker) -> dict[str, Any]:
     from launcher.installation import build
 
@@ -60,6 +68,7 @@ def _body(asker: Asker) -> dict[str, Any]:
         "memory_available": here.memory_available,
         "engine": _engine_version(),
         "engine_proven": build.is_ready(),
+        "sandbox": sandbox.reachable(),
         "declaration": _declaration(asker),
         "policy": {"version": policy.load().version, "sha256": policy.load().sha256},
         "notes": [{"code": note.code, "text": note.text} for note in _notes(asker)],
@@ -108,6 +117,7 @@ def _shown(body: dict[str, Any]) -> list[tuple[str, str]]:
         ("Processor", f"{body['processor']}, {body['processors']} usable"),
         ("Memory", f"{free} free of {total}"),
         ("Engine", engine),
+        ("Sandbox", _SANDBOX[body["sandbox"]]),
         ("Declaration", body["declaration"] or "none yet: launcher declare"),
         ("Policy", body["policy"]["version"]),
         *(("Note", note["text"]) for note in body["notes"]),

@@ -46,6 +46,7 @@ class Style:
 @click.option("-c", "--ctx-size", type=click.IntRange(min=1), help="Context, in tokens.")
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads to compute with.")
 @click.option("-s", "--system", help="What the model is told before the conversation.")
+@click.option("--require-sandbox", is_flag=True, help="Only where the engine can be confined.")
 @click.option("--set-up", is_flag=True, help="Build the engine first where it is missing.")
 @options.with_parts
 @options.declaring
@@ -60,10 +61,10 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     MODEL is a name (llama3.2:1b), a repository of the hub (owner/name:Q4_K_M) or a path.
     """
     request, asker = options.request(model, values), options.asker(values)
-    set_up = values.pop("set_up")
+    set_up, confined = values.pop("set_up"), values.pop("require_sandbox")
     wishes = Wishes(context=values.pop("ctx_size"), threads=values.pop("threads"))
     style = _style(values)
-    with _opened(request, asker, wishes, set_up=set_up) as engine:
+    with _opened(request, asker, wishes, set_up=set_up, confined=confined) as engine:
         text = _prompt(prompt)
         if text is None:
             _chat(engine, style, model)
@@ -84,7 +85,9 @@ def _style(values: dict[str, Any]) -> Style:
 
 
 @contextlib.contextmanager
-def _opened(request: Request, asker: Asker, wishes: Wishes, *, set_up: bool) -> Iterator[Engine]:
+def _opened(
+    request: Request, asker: Asker, wishes: Wishes, *, set_up: bool, confined: bool
+) -> Iterator[Engine]:
     """The whole way: judged, asked about, cleared, loaded."""
     if set_up:
         _set_up(request, asker)
@@ -95,8 +98,24 @@ def _opened(request: Request, asker: Asker, wishes: Wishes, *, set_up: bool) -> 
         cleared = flow.clear(judgement, wishes, asker)
         from launcher.engine.client import Worker
 
-        with contextlib.closing(Worker()) as worker, flow.load(cleared, worker, asker) as engine:
+        with (
+            contextlib.closing(Worker(require_sandbox=confined)) as worker,
+            flow.load(cleared, worker, asker) as engine,
+        ):
+            _say_level(engine, asker)
             yield engine
+
+
+def _say_level(engine: Engine, asker: Asker) -> None:
+    """Says once, not with every run, that the engine is not confined here."""
+    from launcher.engine.sandbox import Level
+
+    level = engine.loaded.sandbox
+    loads = [record for record in records.recent(asker.log) if record.get("kind") == "load"]
+    if level is Level.FULL or level in [load.get("sandbox") for load in loads[:-1]]:
+        return
+    reached = "only in part" if level is Level.PARTIAL else "not"
+    asker.say(f"Note: The engine is {reached} confined on this system (launcher doctor).")
 
 
 def _set_up(request: Request, asker: Asker) -> None:

@@ -22,6 +22,7 @@ from typing import IO, Any
 from launcher.clearance import Cleared
 from launcher.engine import environment
 from launcher.engine.messages import Channel, Closed, Message
+from launcher.engine.sandbox import Level
 from launcher.errors import (
     DoesNotFit,
     EngineDied,
@@ -67,6 +68,8 @@ class Loaded:
     """As the engine read it; only what the header's values were compared with."""
     sizes: Mapping[str, int]
     """As the engine computes with them."""
+    sandbox: Level
+    """How far the worker was confined before it looked at the files."""
 
 
 def is_installed() -> bool:
@@ -75,9 +78,18 @@ def is_installed() -> bool:
 
 
 class Worker:
-    """A worker process. It can be started before anything is known about the model."""
+    """A worker process. It can be started before anything is known about the model.
 
-    def __init__(self) -> None:
+    A process takes one model in its life: for the next there is a new one, so that no file
+    meets what another has left.
+    """
+
+    def __init__(self, *, require_sandbox: bool = False) -> None:
+        self._require_sandbox = require_sandbox
+        self._start()
+
+    def _start(self) -> None:
+        self._used = False
         ours, theirs = socket.socketpair()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
         number = theirs.fileno()
@@ -92,6 +104,16 @@ class Worker:
         )
         theirs.close()
         self.channel = Channel(ours)
+
+    def load(self, message: Message, files: Sequence[int]) -> Message:
+        """Loads open files in the place of what was loaded before; gives the answer."""
+        if self._used:
+            self.close()
+            self._start()
+        self._used = True
+        required = {"require_sandbox": self._require_sandbox}
+        self.send({**message, **required, "type": "load"}, files)
+        return self.receive()
 
     def send(self, message: Message, files: Sequence[int] = ()) -> None:
         try:
@@ -139,9 +161,8 @@ class Engine:
         header = bundle.main.header
         if header is None or len(files) != len(bundle.parts):
             raise AssertionError("a bundle that is not here was cleared for loading")
-        worker.send(
+        reply = worker.load(
             {
-                "type": "load",
                 "context": plan.context,
                 "threads": plan.threads,
                 "extra_buffers": True,
@@ -149,7 +170,8 @@ class Engine:
             },
             [file.descriptor for file in files],
         )
-        reply = worker.receive()
+        if reply["type"] == "failed" and reply["kind"] == "sandbox":
+            raise _not_confined(reply["message"])
         if reply["type"] == "failed":
             raise _load_error(bundle, reply["message"])
         for file in files:
@@ -160,6 +182,7 @@ class Engine:
             seconds=reply["seconds"],
             metadata=reply["metadata"],
             sizes=reply["sizes"],
+            sandbox=Level(reply["sandbox"]),
         )
 
     def generate(
@@ -241,6 +264,14 @@ def _refuse_difference(bundle: Bundle, header: Header, reply: Message) -> None:
             + "; ".join(differences),
             hint="Nothing was generated. Do not use this file.",
         )
+
+
+def _not_confined(level: str) -> Unsupported:
+    reached = {"partial": "only in part", "none": "not at all"}[level]
+    return Unsupported(
+        f"The engine can be confined {reached} on this system, and --require-sandbox was given",
+        hint="It takes Linux 5.13 or newer with Landlock and seccomp. Nothing was loaded.",
+    )
 
 
 def _load_error(bundle: Bundle, words: str) -> LauncherError:

@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -39,6 +40,12 @@ def _low_level() -> Any:
 
 
 lib = _low_level()
+
+
+def folder() -> Path:
+    """Where the engine's package lies."""
+    return Path(lib.__file__).parent
+
 
 _WARNING = 3  # GGML_LOG_LEVEL_WARN; errors are 4
 _KEPT_LINES = 40

@@ -1,7 +1,8 @@
 """The process that runs the engine: `python -I -m launcher.engine.worker FD`.
 
-It gets open files over its channel, never a path to open; it answers what it is told to
-and ends when its launcher does. Whatever kills the engine kills this process alone.
+It gets open files over its channel, never a path to open. It confines itself before it looks
+at them, so it takes one model in its life. It answers what it is told to and ends when its
+launcher does; whatever kills the engine kills this process alone.
 """
 
 from __future__ import annotations
@@ -17,17 +18,15 @@ import threading
 import time
 from collections.abc import Sequence
 
-from launcher.engine import llama
+from launcher.engine import limits, llama, sandbox
 from launcher.engine.messages import Channel, Closed, Message, close_all
-
-PR_SET_PDEATHSIG = 1
 
 
 class Inbox:
     """Messages from the launcher, read by a thread so that `stop` is seen mid-answer."""
 
     def __init__(self, channel: Channel) -> None:
-        self.waiting: queue.SimpleQueue[tuple[Message, list[int]] | None] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.stopped = 0  # the number of the latest answer that is not wanted any more
         self._channel = channel
         threading.Thread(target=self._read, daemon=True).start()
@@ -38,10 +37,9 @@ class Inbox:
                 message, files = self._channel.receive()
                 if message["type"] == "stop":
                     self.stopped = message["number"]
-                else:
-                    if message["type"] == "load":
-                        self.stopped = 0  # another model's answers are numbered anew
-                    self.waiting.put((message, files))
+                elif message["type"] == "generate":
+                    self.waiting.put(message)
+                close_all(files)
         except Closed:
             self.stopped = sys.maxsize
             self.waiting.put(None)
@@ -52,46 +50,45 @@ class Worker:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.inbox = Inbox(channel)
-        self.held = contextlib.ExitStack()
 
     def serve(self) -> None:
-        """Answers until the launcher goes away."""
+        """Loads what it is told to and answers until the launcher goes away."""
         llama.start()
-        while (item := self.inbox.waiting.get()) is not None:
-            message, files = item
+        message, files = self.channel.receive()
+        level = confined(files)
+        if message["require_sandbox"] and level is not sandbox.Level.FULL:
+            self._fail("sandbox", level)
+            return
+        self.inbox = Inbox(self.channel)  # its thread is as confined as the one that starts it
+        try:
+            self._load(message, files, level)
+        except llama.LoadFailed as error:
+            self._fail("load", str(error))
+            return
+        close_all(files)
+        while (wanted := self.inbox.waiting.get()) is not None:
             try:
-                if message["type"] == "load":
-                    self._load(message, files)
-                elif message["type"] == "generate":
-                    self._generate(message)
-            except llama.LoadFailed as error:
-                self._fail("load", str(error))
+                self._generate(wanted)
             except llama.DecodeFailed as error:
                 self._fail("decode", str(error))
-            finally:
-                close_all(files)
 
     def _fail(self, kind: str, text: str, **details: object) -> None:
         self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
 
-    def _load(self, message: Message, files: Sequence[int]) -> None:
-        """Loads files in the place of what was loaded before: there is memory for one model."""
-        paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
-        self.held.close()
+    def _load(self, message: Message, files: Sequence[int], level: sandbox.Level) -> None:
         started = time.perf_counter()
+        paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
         self.model = llama.Model(paths, extra_buffers=message["extra_buffers"])
-        self.held.callback(self.model.close)
         self.context = llama.Context(
             self.model, tokens=message["context"], threads=message["threads"]
         )
-        self.held.callback(self.context.close)
         self.channel.send(
             {
                 "type": "ready",
                 "metadata": {key: self.model.metadata(key) for key in message["compare"]},
                 "sizes": self.model.sizes(),
                 "context": self.context.size,
+                "sandbox": level,
                 "seconds": time.perf_counter() - started,
             }
         )
@@ -193,26 +190,21 @@ class Answer:
             self.worker.channel.send({"type": "text", "text": text})
 
 
+def confined(files: Sequence[int]) -> sandbox.Level:
+    """Gives up what a computation does not need, for good; says how far that went."""
+    return sandbox.enter(files, [llama.folder()])
+
+
 def _path_of(descriptor: int) -> str:
     """A name under which the engine can open an open file: the file itself, not its path."""
     return f"/dev/fd/{descriptor}" if sys.platform == "darwin" else f"/proc/self/fd/{descriptor}"
 
 
-def _end_with_parent() -> None:
-    """Linux: this process is killed when its launcher dies, whatever it is doing."""
-    if sys.platform == "linux":
-        import ctypes
-
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-
 def main() -> None:
     """Serves over the socket whose number is the first argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
-    _end_with_parent()
+    limits.end_with_parent()
+    limits.limit()
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     with contextlib.suppress(Closed):
         Worker(channel).serve()

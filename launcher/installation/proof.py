@@ -50,14 +50,12 @@ def _answered(descriptor: int) -> str:
 
 def _talk(worker: Worker, descriptor: int) -> str:
     load = {
-        "type": "load",
         "context": _CONTEXT,
         "threads": min(_THREADS, machine.processors()),
         "extra_buffers": True,
         "compare": [],
     }
-    worker.send(load, [descriptor])
-    _expect(worker.receive(), "ready")
+    _expect(worker.load(load, [descriptor]), "ready")
     worker.send(
         {
             "type": "generate",

@@ -16,6 +16,9 @@ from launcher.licensing.declaration import Stated, who
 from launcher.models import catalogue, sources
 from launcher.paths import places
 
+QUESTION = [{"role": "user", "content": "Name three colours."}]
+GREEDY = {"temperature": 0.0}
+
 
 @pytest.fixture(scope="session")
 def smollm2() -> Path:

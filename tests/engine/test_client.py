@@ -22,11 +22,8 @@ from launcher.models.bundle import Bundle
 from launcher.models.catalogue import load as load_catalogue
 from launcher.models.gguf import Entry, ValueType
 from launcher.models.refs import PathRef
-from tests.engine.conftest import cleared_file
+from tests.engine.conftest import GREEDY, QUESTION, cleared_file
 from tests.headers import SMALL, statements, write_model, write_shards
-
-QUESTION = [{"role": "user", "content": "Name three colours."}]
-GREEDY = {"temperature": 0.0}
 
 
 def answer(engine: Engine, max_tokens: int = 12) -> tuple[str, Done]:
