@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,8 @@ def accept(licence: str, reject: bool, **values: Any) -> None:
     help="The folder to write the texts, the notice and the words to show into.",
 )
 @options.declaring
-def duties_(model: str, output: Path | None, **values: Any) -> None:
+@options.as_json
+def duties_(model: str, output: Path | None, as_json: bool, **values: Any) -> None:
     """Show what to do when you pass a model or a device with it on, and write what goes with it.
 
     \b
@@ -120,15 +121,42 @@ def duties_(model: str, output: Path | None, **values: Any) -> None:
         known = policy.load().licences
         bound = [known[id] for id in judgement.decision.licences]
         found = duties.supplement(bound, sources.folders_near(judgement.bundle))
+    if output is not None:
+        _write(output, found)
+    if as_json:
+        click.echo(json.dumps(_duties_json(model, bound, found), indent=2, ensure_ascii=False))
+    else:
+        _show_duties(bound, found)
+
+
+def _show_duties(bound: Sequence[Licence], found: Supplement) -> None:
     paper = render.Paper.of(sys.stdout)
+    if not bound:
+        click.echo("No licence is known for it, so no duties are.", err=True)
     for licence in bound:
         click.echo(f"{licence.title}:")
         for duty in licence.duties:
             click.echo(paper.fold(f"- {duty.text}", "  "))
-    if output is not None:
-        _write(output, found)
+        if not licence.duties:
+            click.echo("  It asks for nothing, as far as it was read.")
     for document in found.missing:
         click.echo(f"Not at hand, get it from: {document.url} ({document.title})", err=True)
+
+
+def _duties_json(model: str, bound: Sequence[Licence], found: Supplement) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "model": model,
+        "licences": [licence.id for licence in bound],
+        "duties": [
+            {"code": duty.code, "licence": licence.id, "text": duty.text}
+            | {"notice": duty.notice, "display": duty.display}
+            for licence in bound
+            for duty in licence.duties
+        ],
+        "files": list(found.files),
+        "missing": [{"title": text.title, "url": text.url} for text in found.missing],
+    }
 
 
 def _write(output: Path, found: Supplement) -> None:

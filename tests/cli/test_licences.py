@@ -187,18 +187,89 @@ def test_all_faults_of_acceptances_are_named_at_once() -> None:
 # --- Duties ---------------------------------------------------------------------------------------
 
 
+NOTICE = (
+    "Llama 3.2 is licensed under the Llama 3.2 Community License, Copyright © Meta Platforms, Inc. "
+    "All Rights Reserved.\n"
+)
+DUTIES = """\
+Llama 3.2 Community License Agreement:
+  - Whoever passes the model on, or a product or service with it, shows “Built with Llama” where \
+users see it.
+  - A model made or improved with it and passed on has a name that begins with “Llama”.
+  - Whoever passes the model on gives a copy of the licence with it.
+  - Whoever passes the model on keeps this line in a text file called “Notice” beside it.
+"""
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
 def test_duties_are_shown_and_what_goes_with_the_model_is_written(
     here: Here, tmp_path: Path
 ) -> None:
     output = tmp_path / "with it"
     result = here("licences", "duties", "llama3.2:1b", "-o", output)
-    assert result.code == 0
-    for duty in LICENCES["llama3.2"].duties:
-        assert duty.text in result.out
-    assert (output / "Display.txt").read_text() == "Built with Llama\n"
-    assert (output / "Notice.txt").read_text().startswith("Llama 3.2 is licensed under")
-    assert "https://www.llama.com/llama3_2/license" in result.err
-    assert not list(output.glob("llama3.2-*.txt"))
+    assert (result.code, result.out) == (0, DUTIES)
+    assert contents(output) == {"Notice.txt": NOTICE, "Display.txt": "Built with Llama\n"}
+    assert result.err.splitlines() == [
+        f"Wrote {output / 'Notice.txt'}",
+        f"Wrote {output / 'Display.txt'}",
+        "Not at hand, get it from: https://www.llama.com/llama3_2/license "
+        "(Llama 3.2 Community License Agreement)",
+        "Not at hand, get it from: https://www.llama.com/llama3_2/use-policy "
+        "(Llama 3.2 Acceptable Use Policy)",
+    ]
+
+
+LINES = {
+    "llama2:7b": (
+        "Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, "
+        "Inc. All Rights Reserved.",
+        "",
+    ),
+    "llama3:8b": (
+        "Meta Llama 3 is licensed under the Meta Llama 3 Community License, Copyright © Meta "
+        "Platforms, Inc. All Rights Reserved.",
+        "Built with Meta Llama 3",
+    ),
+    "llama3.1:8b": (
+        "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright © Meta Platforms, "
+        "Inc. All Rights Reserved.",
+        "Built with Llama",
+    ),
+    "llama3.3:70b": (
+        "Llama 3.3 is licensed under the Llama 3.3 Community License, Copyright © Meta Platforms, "
+        "Inc. All Rights Reserved.",
+        "Built with Llama",
+    ),
+    "llama4:scout": (
+        "Llama 4 is licensed under the Llama 4 Community License, Copyright © Meta Platforms, "
+        "Inc. All Rights Reserved.",
+        "Built with Llama",
+    ),
+    "gemma2:2b": (
+        "Gemma is provided under and subject to the Gemma Terms of Use found at "
+        "ai.google.dev/gemma/terms",
+        "",
+    ),
+    "hunyuan:7b": (
+        "Tencent Hunyuan is licensed under the Tencent Hunyuan Community License Agreement, "
+        "Copyright © 2025 Tencent. All Rights Reserved. The trademark rights of “Tencent "
+        "Hunyuan” are owned by Tencent or its affiliate.",
+        "Powered by Tencent Hunyuan",
+    ),
+}
+
+
+@pytest.mark.parametrize("model", LINES)
+def test_the_notice_and_the_words_to_show_are_those_of_the_licence(
+    here: Here, tmp_path: Path, model: str
+) -> None:
+    notice, display = LINES[model]
+    assert here("licences", "duties", model, "-o", tmp_path / "with it").code == 0
+    expected = {"Notice.txt": f"{notice}\n", "Display.txt": f"{display}\n" if display else ""}
+    assert contents(tmp_path / "with it") == {name: text for name, text in expected.items() if text}
 
 
 def test_a_text_that_lies_beside_the_model_is_taken_along(here: Here, tmp_path: Path) -> None:
@@ -209,11 +280,53 @@ def test_a_text_that_lies_beside_the_model_is_taken_along(here: Here, tmp_path: 
     (folder / "NOTICE").write_text("another text")
     output = tmp_path / "with it"
     result = here("licences", "duties", model, "-o", output)
-    (written,) = output.glob("apache-2.0-*.txt")
-    digest = hashlib.sha256(written.read_bytes()).hexdigest()
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert contents(output) == {"apache-2.0-licence.txt": text}
+    digest = hashlib.sha256((output / "apache-2.0-licence.txt").read_bytes()).hexdigest()
     assert digest in LICENCES["apache-2.0"].documents[0].sha256
-    assert "Not at hand" not in result.err
-    assert "another text" not in [path.read_text() for path in output.iterdir()]
+    assert result.err == f"Wrote {output / 'apache-2.0-licence.txt'}\n"
+
+
+def test_a_text_that_differs_by_a_letter_is_not_taken_for_the_licence(
+    here: Here, tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "m.gguf", SMALL, metadata=statements(license="apache-2.0"))
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    (tmp_path / "LICENSE").write_text(text.replace("perpetual", "perpetuaI", 1), encoding="utf-8")
+    output = tmp_path / "with it"
+    result = here("licences", "duties", model, "-o", output)
+    assert not output.exists() or not contents(output)
+    assert result.err.startswith("Not at hand, get it from: https://www.apache.org/")
+
+
+def test_a_text_in_the_package_of_the_model_is_taken_along(here: Here, tmp_path: Path) -> None:
+    output = tmp_path / "with it"
+    result = here("licences", "duties", "smollm2:135m", "-o", output, "--json")
+    assert result.body["files"] == [*contents(output)] == ["apache-2.0-licence.txt"]
+    assert result.body["missing"] == []
+    digest = hashlib.sha256((output / "apache-2.0-licence.txt").read_bytes()).hexdigest()
+    assert digest in LICENCES["apache-2.0"].documents[0].sha256
+
+
+def test_duties_are_an_object_on_request(here: Here) -> None:
+    body = here("licences", "duties", "gemma2:2b", "--json").body
+    gemma = LICENCES["gemma"]
+    assert (body["model"], body["licences"], body["files"]) == (
+        "gemma2:2b",
+        ["gemma"],
+        ["Notice.txt"],
+    )
+    assert [duty["code"] for duty in body["duties"]] == [duty.code for duty in gemma.duties]
+    assert [text["url"] for text in body["missing"]] == [text.url for text in gemma.documents]
+
+
+def test_what_asks_for_nothing_or_is_not_known_says_so(here: Here, tmp_path: Path) -> None:
+    free = write_model(tmp_path / "free.gguf", SMALL, metadata=statements(license="unlicense"))
+    assert "It asks for nothing" in here("licences", "duties", free).out
+    unknown = write_model(tmp_path / "unknown.gguf", SMALL)
+    result = here("licences", "duties", unknown)
+    assert (result.code, result.out) == (0, "")
+    assert "No licence is known" in result.err
 
 
 def test_duties_without_a_folder_write_nothing(here: Here, tmp_path: Path) -> None:
