@@ -15,6 +15,7 @@ from launcher.cli import options, render, verdict
 @click.command("check", short_help="Say whether a model may be run, and why. Loads nothing.")
 @click.argument("model")
 @options.with_parts
+@options.reaching
 @options.declaring
 @options.as_json
 def command(model: str, as_json: bool, **values: Any) -> None:
@@ -27,7 +28,7 @@ def command(model: str, as_json: bool, **values: Any) -> None:
     Ends with 0 (allowed), 3 (refused), 4 (a person must act) or 5 (needs identification).
     """
     request = options.request(model, values)
-    with flow.judged(request, options.asker(values)) as judgement:
+    with flow.judged(request, options.asker(values), flow.Look.REPOSITORIES) as judgement:
         if as_json:
             text = json.dumps(verdict.as_json(judgement), indent=2, ensure_ascii=False) + "\n"
         else:

@@ -6,6 +6,7 @@ A command is imported when it is called, so that `launcher --help` is quick.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from launcher.errors import LauncherError
 COMMANDS = {
     "run": ("run", "Chat with a model, or get one answer."),
     "check": ("check", "Say whether a model may be run, and why. Loads nothing."),
+    "pull": ("pull", "Fetch a model, after the gate has allowed it."),
     "show": ("show", "Show what a model is: identity, licence, duties, size."),
     "list": ("list", "List the models on this disk."),
     "declare": ("declare", "Say who uses the models, and where."),
@@ -66,6 +68,7 @@ def menu() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _speak()
     try:
         menu.main(list(arguments), prog_name="launcher", standalone_mode=False)
         sys.stdout.flush()
@@ -84,6 +87,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read the output has gone; nothing can be said to them any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _speak() -> None:
+    """What is piped is the same in every locale; a terminal gets what it can show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def _report(error: LauncherError, *, as_json: bool) -> None:

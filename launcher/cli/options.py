@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,7 +68,33 @@ class _Answer(click.ParamType[tuple[str, str]]):
         return key, word
 
 
+class _Rate(click.ParamType[float]):
+    name = "rate"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([kmg]?)b?(?:/s)?", str(value).lower())
+        if match is None or not float(match[1]):
+            self.fail(f"{value!a} is no rate; write bytes a second like 500k or 2M", param, ctx)
+        return float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2]]
+
+
+class _Days(click.ParamType[float]):
+    name = "days"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        match = re.fullmatch(r"(\d{1,5})([dwmy]?)", str(value).lower())
+        if match is None:
+            self.fail(f"{value!a} is no time; write it like 90d, 12w or 1y", param, ctx)
+        return float(match[1]) * {"": 1, "d": 1, "w": 7, "m": 30, "y": 365}[match[2]]
+
+
 _PATH = click.Path(path_type=Path)
+RATE = _Rate()
+DAYS = _Days()
 WHO = _Who()
 YES_NO = _YesNo()
 
@@ -137,8 +164,24 @@ def asker(values: dict[str, Any]) -> Asker:
         settings=settings.load(folders),
         stated=stated(values),
         variable=os.environ.get(VARIABLE),
+        offline=values.pop("offline", False),
         say=lambda sentence: click.echo(sentence, err=True),
     )
+
+
+_REACH_OPTIONS = (
+    click.option(
+        "--quant", help="The quant wanted, such as Q8_0; auto: the largest that fits here."
+    ),
+    click.option("--offline", is_flag=True, help="Ask nothing of the hub."),
+)
+
+
+def reaching(function: F) -> F:
+    """Adds the options that say how a model is looked for at the hub."""
+    for option in reversed(_REACH_OPTIONS):
+        function = option(function)
+    return function
 
 
 _PARTS_OPTIONS = (
@@ -159,7 +202,8 @@ def request(model: str, values: dict[str, Any]) -> Request:
     """What is to be loaded together; takes the options of `with_parts` out of `values`."""
     return Request(
         model=model,
-        mmproj=values.pop("mmproj"),
-        adapters=tuple(values.pop("adapters")),
-        draft=values.pop("draft"),
+        quant=values.pop("quant", None) or "",
+        mmproj=values.pop("mmproj", None),
+        adapters=tuple(values.pop("adapters", ())),
+        draft=values.pop("draft", None),
     )

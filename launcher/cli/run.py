@@ -13,7 +13,7 @@ import click
 
 from launcher import flow
 from launcher.asker import Asker, Request
-from launcher.cli import asking, options, render, settling
+from launcher.cli import asking, obtaining, options, render, settling
 from launcher.engine.fit import Wishes
 from launcher.errors import ExitCode
 from launcher.licensing import notes, policy, records
@@ -45,10 +45,12 @@ class Style:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same seed, the same text.")
 @click.option("-c", "--ctx-size", type=click.IntRange(min=1), help="Context, in tokens.")
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads to compute with.")
+@click.option("--force", is_flag=True, help="Also what does not seem to fit in memory.")
 @click.option("-s", "--system", help="What the model is told before the conversation.")
 @click.option("--require-sandbox", is_flag=True, help="Only where the engine can be confined.")
 @click.option("--set-up", is_flag=True, help="Build the engine first where it is missing.")
 @options.with_parts
+@options.reaching
 @options.declaring
 def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     """Chat with a model, or get one answer for PROMPT or what is piped in.
@@ -62,7 +64,9 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     """
     request, asker = options.request(model, values), options.asker(values)
     set_up, confined = values.pop("set_up"), values.pop("require_sandbox")
-    wishes = Wishes(context=values.pop("ctx_size"), threads=values.pop("threads"))
+    wishes = Wishes(
+        context=values.pop("ctx_size"), threads=values.pop("threads"), force=values.pop("force")
+    )
     style = _style(values)
     with _opened(request, asker, wishes, set_up=set_up, confined=confined) as engine:
         text = _prompt(prompt)
@@ -91,7 +95,7 @@ def _opened(
     """The whole way: judged, asked about, cleared, loaded."""
     if set_up:
         _set_up(request, asker)
-    with flow.judged(request, asker) as judgement:
+    with flow.judged(request, asker, flow.Look.HUB) as judgement:
         judgement = settling.settle(judgement, asker)
         if asking.on_terminal():
             _say_dates()
@@ -99,8 +103,9 @@ def _opened(
         from launcher.engine.client import Worker
 
         with (
+            obtaining.obtained(cleared, wishes, asker) as here,
             contextlib.closing(Worker(require_sandbox=confined)) as worker,
-            flow.load(cleared, worker, asker) as engine,
+            flow.load(here, worker, asker) as engine,
         ):
             _say_level(engine, asker)
             yield engine
@@ -124,7 +129,7 @@ def _set_up(request: Request, asker: Asker) -> None:
 
     if build.is_ready():
         return
-    with flow.judged(request, asker) as judgement:
+    with flow.judged(request, asker, flow.Look.HUB) as judgement:
         flow.refuse(settling.settle(judgement, asker), asker)
     build.ensure()
 

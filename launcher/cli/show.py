@@ -23,6 +23,7 @@ from launcher.models.gguf import Header
 @click.argument("model")
 @click.option("-c", "--ctx-size", type=click.IntRange(min=1), help="Context, in tokens.")
 @options.with_parts
+@options.reaching
 @options.declaring
 @options.as_json
 def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> None:
@@ -33,7 +34,7 @@ def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> N
     launcher show ./model.gguf --json
     """
     request = options.request(model, values)
-    with flow.judged(request, options.asker(values)) as judgement:
+    with flow.judged(request, options.asker(values), flow.Look.REPOSITORIES) as judgement:
         body = _body(judgement, ctx_size)
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))

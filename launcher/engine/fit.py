@@ -29,6 +29,8 @@ class Wishes:
 
     context: int | None = None
     threads: int | None = None
+    force: bool = False
+    """Load it though it seems not to fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ def plan(headers: Sequence[Header], size: int, machine: Machine, wishes: Wishes)
     trained = main.parameter("context_length") or DEFAULT_CONTEXT
     context = wishes.context or min(trained, DEFAULT_CONTEXT)
     memory = _memory(headers, size, machine, context)
-    if memory.total > machine.memory_available:
+    if memory.total > machine.memory_available and not wishes.force:
         if wishes.context is not None:
             _refuse(main, machine, memory, context)
         context = _largest_context(main, machine, context, memory)

@@ -60,6 +60,9 @@ def in_cache(ref: HubRef, cache: Cache) -> tuple[CachedFile, ...]:
 
 def _chosen(files: Sequence[tuple[str, int]], ref: HubRef) -> Choice | None:
     found = quants.choices(files)
+    for name, size in files:
+        if name == ref.file and not any(name in choice.files for choice in found):
+            return Choice(quant=quants.label(name), files=(name,), size=size)
     try:
         if ref.file:
             return quants.by_file(found, ref.repository, ref.file)

@@ -24,6 +24,9 @@ class Progress(Protocol):
     def finished(self) -> None:
         """Everything is here."""
 
+    def close(self) -> None:
+        """The download is over, however it ended."""
+
 
 class Silent:
     """Progress that nobody is told of."""
@@ -35,6 +38,8 @@ class Silent:
     def waiting(self, reason: str, seconds: float) -> None: ...
 
     def finished(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Tap:
