@@ -48,7 +48,8 @@ def _reasons() -> Iterator[str]:
         yield ""
         yield f"### {reason.code}"
         yield ""
-        yield f"{str(reason.effect).capitalize()}, exit code {int(reason.exit_code)}. {reason.text}"
+        effect = str(reason.effect).capitalize()
+        yield f"{effect}, exit code {int(reason.exit_code)}. {reason.sentence}"
         yield ""
         yield reason.more
     yield ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -13,7 +13,7 @@ from launcher.cli import options, render
 from launcher.errors import ExitCode, NotFound
 from launcher.licensing import policy
 from launcher.licensing.decision import gate_reasons
-from launcher.licensing.policy import Effect, all_rules
+from launcher.licensing.policy import Duty, Effect, Licence, Rule, all_rules
 
 
 @click.command("explain", short_help="Explain a reason by its code.")
@@ -46,27 +46,52 @@ def entry(code: str) -> dict[str, Any]:
             "code": plain,
             "effect": str(own.effect),
             "exit_code": int(own.exit_code),
-            "text": own.text,
+            "text": own.sentence,
             "more": own.more,
         }
-    found = [(licence, rule) for licence, rule in all_rules(policy.load()) if rule.code == plain]
+    return _of_rules(plain) or _of_duties(plain) or _unknown(code)
+
+
+def _of_rules(code: str) -> dict[str, Any] | None:
+    found = [(licence, rule) for licence, rule in all_rules(policy.load()) if rule.code == code]
     if not found:
-        raise NotFound(f"There is no reason with the code {code!a}", commands=["launcher explain"])
-    clauses = [
-        {
-            "licence": licence.id,
-            "document": licence.document(rule.document).title,
-            "clause": rule.clause,
-            "quote": rule.quote,
-            "text": rule.text,
-            "source": licence.document(rule.document).url,
-        }
-        for licence, rule in found
-    ]
+        return None
     refuses = found[0][1].effect is Effect.REFUSE
     exit_code = ExitCode.REFUSED if refuses else ExitCode.PERSON_NEEDED
-    head = {"schema": 1, "code": plain, "effect": str(found[0][1].effect)}
-    return {**head, "exit_code": int(exit_code), "clauses": clauses}
+    return {
+        "schema": 1,
+        "code": code,
+        "effect": str(found[0][1].effect),
+        "exit_code": int(exit_code),
+        "clauses": [_clause(licence, rule) for licence, rule in found],
+    }
+
+
+def _of_duties(code: str) -> dict[str, Any] | None:
+    """A duty decides nothing, so it has no exit code."""
+    clauses = [
+        _clause(licence, duty)
+        for licence in policy.load().licences.values()
+        for duty in licence.duties
+        if duty.code == code
+    ]
+    return {"schema": 1, "code": code, "effect": "duty", "clauses": clauses} if clauses else None
+
+
+def _clause(licence: Licence, entry: Rule | Duty) -> dict[str, str]:
+    document = licence.document(entry.document)
+    return {
+        "licence": licence.id,
+        "document": document.title,
+        "clause": entry.clause,
+        "quote": entry.quote,
+        "text": entry.text,
+        "source": document.url,
+    }
+
+
+def _unknown(code: str) -> NoReturn:
+    raise NotFound(f"There is no reason with the code {code!a}", commands=["launcher explain"])
 
 
 def text(found: dict[str, Any], paper: render.Paper) -> str:
@@ -75,7 +100,8 @@ def text(found: dict[str, Any], paper: render.Paper) -> str:
 
 
 def _lines(found: dict[str, Any], paper: render.Paper) -> Iterator[str]:
-    yield f"{found['code']} ({found['effect']}, exit code {found['exit_code']})"
+    ends = f", exit code {found['exit_code']}" if "exit_code" in found else ""
+    yield f"{found['code']} ({found['effect']}{ends})"
     if "more" in found:
         yield ""
         yield found["text"]

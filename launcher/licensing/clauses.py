@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.clearance import Verdict
 from launcher.errors import ExitCode
@@ -48,9 +48,19 @@ class Clauses:
             return
         answer = given.answer(self.licence, declaration.person)
         if answer is None:
-            yield gate_reason("acceptance-needed", self.licence)
+            needed = gate_reason("acceptance-needed", self.licence)
+            changed = given.changed(self.licence, declaration.person)
+            yield replace(needed, text=_anew(self.licence, changed)) if changed else needed
         elif not answer:
             yield gate_reason("acceptance-refused", self.licence)
+
+
+def _anew(licence: Licence, changed: Sequence[str]) -> str:
+    """What is said where other texts were accepted than those of today."""
+    return (
+        f"{licence.title} has to be accepted anew. Changed since you accepted it: "
+        f"{', '.join(changed)}."
+    )
 
 
 def _reason(rule: Rule, licence: Licence) -> Reason:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -82,6 +84,11 @@ class GateReason:
     more: str
     region: str
     """The region it is about, where it is about one."""
+
+    @property
+    def sentence(self) -> str:
+        """The text, with capitals for what the gate fills in."""
+        return re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), self.text)
 
 
 @cache

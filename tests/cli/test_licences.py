@@ -116,7 +116,12 @@ def test_other_texts_have_to_be_accepted_anew_and_are_named(
     policy_of_use = licence.document("use-policy").sha256[0]
     kept = kept.replace(policy_of_use, "0" * 64).replace(licence.text_sha256, "1" * 64)
     folders.acceptances.write_text(kept)
-    assert here("check", "llama3.2:1b", *WHO).code == 4
+    asked = here("check", "llama3.2:1b", *WHO, "--json")
+    assert (asked.code, asked.body["code"]) == (4, "acceptance-needed")
+    assert asked.body["reasons"][0]["text"] == (
+        "Llama 3.2 Community License Agreement has to be accepted anew. "
+        "Changed since you accepted it: Llama 3.2 Acceptable Use Policy."
+    )
     screen = terminal("licences", "accept", "llama3.2", *WHO)
     shown = " ".join(screen.expect("Do you accept").split())
     assert shown.count("has changed since you accepted it") == 1
