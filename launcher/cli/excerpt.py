@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.cli.render import safe
@@ -16,26 +17,47 @@ _INSTEAD = {"place_of_use": "domicile"}
 def lines(declaration: Declaration, key: str) -> Iterator[str]:
     """The line of the file, or the option, with carets under what matters."""
     if declaration.path:
-        yield from _of_file(Path(declaration.path), key)
+        yield from _of_file(declaration, key)
     elif declaration.source in ("option", "variable"):
         yield from _of_option(declaration, key)
 
 
-def _of_file(path: Path, key: str) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a declaration's file says what a reason turns on."""
+
+    key: str
+    number: int
+    """Of the line, from 1."""
+    line: str
+    start: int
+    """Of the value in the line."""
+    length: int
+
+
+def find(declaration: Declaration, key: str) -> Place | None:
+    """The line of the declaration's file that has the key, or what stands for it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(declaration.path).read_text(encoding="utf-8") if declaration.path else ""
     except (OSError, UnicodeDecodeError):
-        return  # it was readable a moment ago; the excerpt is a courtesy
+        return None  # it was readable a moment ago; the excerpt is a courtesy
     for wanted in (key, _INSTEAD.get(key, key)):
         for number, line in enumerate(text.splitlines(), start=1):
             match = re.match(rf"\s*{wanted}\s*=\s*(.*?)\s*(#.*)?$", line)
             if match:
-                margin = len(str(number))
-                yield ""
-                yield f"  {' ' * margin}--> {safe(str(path))}:{number}"
-                yield f"  {number} | {safe(line)}"
-                yield f"  {' ' * margin} | {' ' * match.start(1)}{'^' * len(match[1])}"
-                return
+                return Place(wanted, number, line, match.start(1), len(match[1]))
+    return None
+
+
+def _of_file(declaration: Declaration, key: str) -> Iterator[str]:
+    found = find(declaration, key)
+    if found is None:
+        return
+    margin = " " * len(str(found.number))
+    yield ""
+    yield f"  {margin}--> {safe(declaration.path)}:{found.number}"
+    yield f"  {found.number} | {safe(found.line)}"
+    yield f"  {margin} | {' ' * found.start}{'^' * found.length}"
 
 
 def _of_option(declaration: Declaration, key: str) -> Iterator[str]:

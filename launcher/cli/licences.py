@@ -171,7 +171,8 @@ def _write(output: Path, found: Supplement) -> None:
 
 @command.command("check-policy")
 @click.argument("file", type=click.Path(path_type=Path))
-def check_policy(file: Path) -> None:
+@options.as_json
+def check_policy(file: Path, as_json: bool) -> None:
     """Check a policy of your own, which may only tighten; all faults are named at once."""
     from launcher.licensing import overlay
 
@@ -179,7 +180,11 @@ def check_policy(file: Path) -> None:
     found = overlay.read(file, policy.load(), families)
     if found is None:
         raise NotFound(f"There is no file {file}")
-    click.echo(f"{file}: valid. “{found.title}” only tightens.", err=True)
+    if as_json:
+        body = {"schema": 1, "file": str(file), "valid": True, "title": found.title}
+        click.echo(json.dumps(body, indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{file}: valid. “{found.title}” only tightens.", err=True)
 
 
 def find(text: str) -> Licence:

@@ -11,6 +11,7 @@ from launcher.cli.render import Paper, pasteable, safe
 from launcher.cli.who import declaration_json, declaration_line
 from launcher.flow import Judgement
 from launcher.licensing.decision import Decision, Reason
+from launcher.licensing.declaration import Declaration
 
 _HEADS = {Verdict.ALLOW: "Allowed", Verdict.ASK: "Not yet", Verdict.REFUSE: "Refused"}
 _SHOWN = 12  # claims; --json has them all
@@ -38,7 +39,7 @@ def as_json(judgement: Judgement) -> dict[str, Any]:
             ],
         },
         "declaration": declaration_json(decision.declaration),
-        "reasons": [_reason_json(reason) for reason in decision.reasons],
+        "reasons": [_reason_json(reason, decision.declaration) for reason in decision.reasons],
         "duties": [
             {"code": bound.duty.code, "licence": bound.licence, "text": bound.duty.text}
             for bound in decision.duties
@@ -49,8 +50,8 @@ def as_json(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _reason_json(reason: Reason) -> dict[str, str]:
-    return {
+def _reason_json(reason: Reason, declaration: Declaration | None) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "code": reason.code,
         "effect": str(reason.effect),
         "licence": reason.licence,
@@ -61,6 +62,18 @@ def _reason_json(reason: Reason) -> dict[str, str]:
         "source": reason.source,
         "sha256": reason.sha256,
     }
+    if reason.turns_on and declaration is not None:
+        body["declared"] = _declared_json(declaration, reason.turns_on)
+    return body
+
+
+def _declared_json(declaration: Declaration, key: str) -> dict[str, Any]:
+    """Which part of the declaration a reason turns on, and where it stands if in a file."""
+    found = excerpt.find(declaration, key)
+    if found is None:
+        return {"key": key, "source": declaration.source}
+    place = {"file": declaration.path, "line": found.number}
+    return {"key": found.key, "source": declaration.source, **place}
 
 
 def as_text(judgement: Judgement, paper: Paper) -> str:
@@ -112,5 +125,8 @@ def _seen_lines(decision: Decision, paper: Paper) -> Iterator[str]:
     yield f"  Licence:  {safe(licences)}"
     for claim in decision.evidence[:_SHOWN]:
         yield f"  Seen:     {safe(claim.source)} = {safe(claim.value)}"
-    if decision.declaration is not None:
-        yield f"  Declared: {declaration_line(decision.declaration)}"
+    declaration = decision.declaration
+    if declaration is not None:
+        wanted = next((reason.turns_on for reason in decision.reasons if reason.turns_on), "")
+        found = excerpt.find(declaration, wanted) if wanted else None
+        yield f"  Declared: {declaration_line(declaration, found.number if found else None)}"

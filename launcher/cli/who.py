@@ -36,8 +36,8 @@ def declaration_json(declaration: Declaration | None) -> dict[str, Any] | None:
     return body
 
 
-def declaration_line(declaration: Declaration) -> str:
-    """A declaration in one line."""
+def declaration_line(declaration: Declaration, line: int | None = None) -> str:
+    """A declaration in one line, with the line of its file that matters, where one does."""
     places = ", ".join(f"{name_of(code)} ({code})" for code in declaration.domicile)
     text = f"{PERSONS[declaration.person]}, {places}"
     if declaration.place_of_use != declaration.domicile:
@@ -45,4 +45,5 @@ def declaration_line(declaration: Declaration) -> str:
         text += f"; used in {used}"
     if declaration.role is Role.END_USER:
         text += f"; end user of {declaration.product or '?'} by {declaration.supplied_by or '?'}"
-    return safe(f"{text} [{declaration.path or declaration.source}]")
+    where = declaration.path or declaration.source
+    return safe(f"{text} [{where}{f':{line}' if line else ''}]")

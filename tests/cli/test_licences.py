@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -443,6 +444,17 @@ def test_all_faults_of_a_policy_are_named_at_once_with_their_places(
     for place in ("'a'", "'b'", "'c'", "'d'", "'contact'"):
         assert place in said
     assert said.count(str(path)) == 5
+
+
+def test_the_check_of_a_policy_is_an_object_on_request(here: Here, folders: Places) -> None:
+    path = own(folders, "osi_approved_only = true")
+    body = {"schema": 1, "file": str(path), "valid": True, "title": "Ours"}
+    assert here("licences", "check-policy", path, "--json").body == body
+    path = own(folders, "allow = true\nskip = true")
+    result = here("licences", "check-policy", path, "--json")
+    assert result.code == 4
+    faults = result.body["error"]["message"].splitlines()
+    assert [re.findall("'(allow|skip)'", fault) for fault in faults] == [["allow"], ["skip"]]
 
 
 def test_a_policy_that_is_not_there_is_not_found(here: Here, tmp_path: Path) -> None:
