@@ -308,11 +308,25 @@ def _first(words: str, wanted: str) -> str:
 def _generation_error(reply: Message) -> LauncherError:
     if reply["kind"] == "context":
         return LauncherError(
-            f"The conversation has {reply['tokens']} tokens, but the context holds only "
-            f"{reply['context']}",
+            _sentence(reply["message"]),
             hint="Use a longer context (--ctx-size), or a shorter text. Nothing was cut off.",
         )
+    if reply["kind"] == "template":
+        return _template_error(reply["cause"], reply["message"])
     return LauncherError(f"The engine could not answer: {reply['message']}")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _template_error(cause: str, message: str) -> LauncherError:
+    if cause == "refused":
+        return LauncherError(_sentence(message))
+    return IntegrityError(
+        _sentence(message),
+        hint="The template is a part of the model's file. Get the file from elsewhere.",
+    )
 
 
 def _died(status: int, last_words: str) -> EngineDied:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _FILE_SIZE = 1 << 20  # bytes; its last words, which go to a file
-_OPEN_FILES = 256  # a model in 64 shards needs two for each
+OPEN_FILES = 256  # in a process; a model in 64 shards needs two for each
 _FIRST_TO_DIE = "500"  # of 1000: how readily the system ends it when memory runs out
 
 
@@ -37,7 +37,7 @@ def limit() -> None:
     for kind, wanted in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, _FILE_SIZE),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
     ):
         lower(kind, wanted)
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Turns a conversation into the text a model was trained on, by the template in its file.
 
-The template is a program from a stranger. It is rendered in the worker only, by Jinja's
-immutable sandbox.
+The template is a program from a stranger. It is rendered by Jinja's immutable sandbox, in a
+process that can do nothing else (`rendering`).
 """
 
 from __future__ import annotations
@@ -12,36 +12,65 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-# ChatML, for files that carry no template.
-FALLBACK = (
-    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content"
-    " + '<|im_end|>\n' }}{% endfor %}{{ '<|im_start|>assistant\n' }}"
+_BROKEN = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
 )
+_LONGEST_REASON = 300  # characters
 
 
 class TemplateFailed(Exception):
-    """The template could not be rendered."""
+    """The template could not be rendered.
+
+    `cause` is `refused` (the template itself objects to the conversation), `forbidden` (it
+    tried what no template may) or `broken`.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message[:_LONGEST_REASON])
+        self.cause = cause
+
+
+class _Refused(TemplateError):
+    """The template called `raise_exception`."""
 
 
 def render(template: str, messages: Sequence[Mapping[str, str]], *, bos: str, eos: str) -> str:
     """The prompt for a conversation, ready for the model's answer. Raises `TemplateFailed`."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = _now
     try:
         return environment.from_string(template).render(
             messages=[dict(message) for message in messages],
+            tools=None,
+            documents=None,
             add_generation_prompt=True,
             bos_token=bos,
             eos_token=eos,
         )
-    except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise TemplateFailed(f"the model's chat template does not work: {error}") from error
-    except (RecursionError, MemoryError) as error:
-        raise TemplateFailed("the model's chat template asks for too much") from error
+    except _Refused as error:
+        text = f"the model's chat template refuses this conversation: {error}"
+        raise TemplateFailed("refused", text) from error
+    except SecurityError as error:
+        text = f"the model's chat template tries what it may not: {error}"
+        raise TemplateFailed("forbidden", text) from error
+    except RecursionError:
+        raise
+    except _BROKEN as error:
+        text = f"the model's chat template does not work: {error}"
+        raise TemplateFailed("broken", text) from error
 
 
 def _tojson(value: Any, indent: int | None = None, **_: object) -> str:
@@ -49,7 +78,7 @@ def _tojson(value: Any, indent: int | None = None, **_: object) -> str:
 
 
 def _raise(message: str) -> None:
-    raise TemplateError(message)
+    raise _Refused(str(message)[:_LONGEST_REASON])
 
 
 def _now(form: str) -> str:

@@ -1,203 +1,19 @@
 """The process that runs the engine: `python -I -m launcher.engine.worker FD`.
 
-It gets open files over its channel, never a path to open. It confines itself before it looks
-at them, so it takes one model in its life. It answers what it is told to and ends when its
-launcher does; whatever kills the engine kills this process alone.
+It ends when its launcher does; whatever kills the engine kills this process alone.
 """
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
-import queue
 import signal
 import socket
 import sys
-import threading
-import time
-from collections.abc import Sequence
 
-from launcher.engine import limits, llama, sandbox
-from launcher.engine.messages import Channel, Closed, Message, close_all
-
-
-class Inbox:
-    """Messages from the launcher, read by a thread so that `stop` is seen mid-answer."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.waiting: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self.stopped = 0  # the number of the latest answer that is not wanted any more
-        self._channel = channel
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        try:
-            while True:
-                message, files = self._channel.receive()
-                if message["type"] == "stop":
-                    self.stopped = message["number"]
-                elif message["type"] == "generate":
-                    self.waiting.put(message)
-                close_all(files)
-        except Closed:
-            self.stopped = sys.maxsize
-            self.waiting.put(None)
-
-
-class Worker:
-    """One loaded model and what is asked of it."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-
-    def serve(self) -> None:
-        """Loads what it is told to and answers until the launcher goes away."""
-        llama.start()
-        message, files = self.channel.receive()
-        level = confined(files)
-        if message["require_sandbox"] and level is not sandbox.Level.FULL:
-            self._fail("sandbox", level)
-            return
-        self.inbox = Inbox(self.channel)  # its thread is as confined as the one that starts it
-        try:
-            self._load(message, files, level)
-        except llama.LoadFailed as error:
-            self._fail("load", str(error))
-            return
-        close_all(files)
-        while (wanted := self.inbox.waiting.get()) is not None:
-            try:
-                self._generate(wanted)
-            except llama.DecodeFailed as error:
-                self._fail("decode", str(error))
-
-    def _fail(self, kind: str, text: str, **details: object) -> None:
-        self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
-
-    def _load(self, message: Message, files: Sequence[int], level: sandbox.Level) -> None:
-        started = time.perf_counter()
-        paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
-        self.model = llama.Model(paths, extra_buffers=message["extra_buffers"])
-        self.context = llama.Context(
-            self.model, tokens=message["context"], threads=message["threads"]
-        )
-        self.channel.send(
-            {
-                "type": "ready",
-                "metadata": {key: self.model.metadata(key) for key in message["compare"]},
-                "sizes": self.model.sizes(),
-                "context": self.context.size,
-                "sandbox": level,
-                "seconds": time.perf_counter() - started,
-            }
-        )
-
-    def _generate(self, message: Message) -> None:
-        prompt = self._prompt(message)
-        if prompt is None:
-            return
-        room = self.context.size - len(prompt)
-        if room < 1:
-            text = "the conversation does not fit into the context"
-            self._fail("context", text, tokens=len(prompt), context=self.context.size)
-            return
-        sampler = llama.Sampler(llama.Sampling(**message["sampling"]))
-        try:
-            Answer(self, message, prompt, sampler, room).give()
-        finally:
-            sampler.close()
-
-    def _prompt(self, message: Message) -> list[int] | None:
-        """The tokens of the conversation; None when the template failed, which is then said."""
-        from launcher.engine import template
-
-        source = self.model.chat_template() or template.FALLBACK
-        bos = self.model.special_text("bos")
-        try:
-            text = template.render(
-                source, message["messages"], bos=bos, eos=self.model.special_text("eos")
-            )
-        except template.TemplateFailed as error:
-            self._fail("template", str(error))
-            return None
-        add_special = self.model.adds_bos() and not (bos and text.startswith(bos))
-        return self.model.tokens(text, add_special=add_special, parse_special=True)
-
-
-class Answer:
-    """One answer, token by token."""
-
-    def __init__(
-        self,
-        worker: Worker,
-        message: Message,
-        prompt: Sequence[int],
-        sampler: llama.Sampler,
-        room: int,
-    ) -> None:
-        max_tokens: int | None = message["max_tokens"]
-        self.number: int = message["number"]
-        self.worker = worker
-        self.prompt = prompt
-        self.sampler = sampler
-        self.limit = room if max_tokens is None else min(max_tokens, room)
-        self.ran_out = "context" if max_tokens is None or max_tokens > room else "length"
-        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.count = 0
-
-    def stop(self) -> bool:
-        """Whether nobody wants the rest."""
-        return self.worker.inbox.stopped >= self.number
-
-    def give(self) -> None:
-        """Sends the answer in pieces, then why it ended."""
-        context = self.worker.context
-        started = time.perf_counter()
-        kept = context.keep(self.prompt)
-        filled = context.fill(self.prompt[kept:], self.stop)
-        first = time.perf_counter()
-        reason = self._tokens() if filled else "stopped"
-        self._say(self.decoder.decode(b"", final=True))
-        self.worker.channel.send(
-            {
-                "type": "done",
-                "reason": reason,
-                "prompt_tokens": len(self.prompt),
-                "prompt_computed": len(self.prompt) - kept,
-                "tokens": self.count,
-                "prompt_seconds": first - started,
-                "seconds": time.perf_counter() - first,
-            }
-        )
-
-    def _tokens(self) -> str:
-        context, model = self.worker.context, self.worker.model
-        while self.count < self.limit:
-            token = self.sampler.choose(context)
-            if model.ends_answer(token):
-                return "end"
-            self.count += 1
-            self._say(self.decoder.decode(model.piece(token)))
-            if self.stop():
-                return "stopped"
-            if self.count < self.limit:
-                context.step(token)
-        return self.ran_out
-
-    def _say(self, text: str) -> None:
-        if text:
-            self.worker.channel.send({"type": "text", "text": text})
-
-
-def confined(files: Sequence[int]) -> sandbox.Level:
-    """Gives up what a computation does not need, for good; says how far that went."""
-    return sandbox.enter(files, [llama.folder()])
-
-
-def _path_of(descriptor: int) -> str:
-    """A name under which the engine can open an open file: the file itself, not its path."""
-    return f"/dev/fd/{descriptor}" if sys.platform == "darwin" else f"/proc/self/fd/{descriptor}"
+from launcher.engine import limits
+from launcher.engine.messages import Channel, Closed
+from launcher.engine.rendering import Renderer
 
 
 def main() -> None:
@@ -205,9 +21,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launcher's to handle
     limits.end_with_parent()
     limits.limit()
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    line = socket.socket(fileno=int(sys.argv[1]))
+    renderer = Renderer(line)
+    from launcher.engine.service import Service  # the engine, which the renderer needs not
+
     with contextlib.suppress(Closed):
-        Worker(channel).serve()
+        Service(Channel(line), renderer).serve()
     os._exit(0)  # freeing gigabytes piece by piece helps nobody
 
 

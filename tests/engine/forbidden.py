@@ -149,11 +149,11 @@ def outcome(action: Callable[[], object]) -> str:
 def main() -> None:
     level = "free"
     if sys.argv[1] == "confined":
-        from launcher.engine import limits, worker
+        from launcher.engine import limits, service
 
         limits.end_with_parent()
         limits.limit()
-        level = worker.confined([0])
+        level = service.confined([0])
     needed = {name: outcome(action) for name, action in NEEDED.items()}
     forbidden = {name: outcome(action) for name, action in FORBIDDEN.items()}
     json.dump({"level": level, "needed": needed, "forbidden": forbidden}, sys.stdout)

@@ -23,6 +23,7 @@ from launcher.models.catalogue import load as load_catalogue
 from launcher.models.gguf import Entry, ValueType
 from launcher.models.refs import PathRef
 from tests.engine.conftest import GREEDY, QUESTION, cleared_file
+from tests.engine.processes import ended
 from tests.headers import SMALL, statements, write_model, write_shards
 
 
@@ -106,10 +107,7 @@ def test_a_worker_does_not_outlive_its_launcher(smollm2: Path, tmp_path: Path) -
     time.sleep(0.3)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not Path(f"/proc/{pid}").exists()
+    assert ended(pid)
 
 
 def test_the_worker_gets_no_variables_that_could_swap_the_engine(
