@@ -126,3 +126,19 @@ def test_a_head_from_before_is_found_as_long_as_its_record_is_there(
     assert head in gone.err
     folders.records.unlink()
     assert here("records", "verify", "--anchor", head).code == 6
+
+
+def test_records_go_on_in_a_new_file_and_stay_one_chain(here: Here, folders: Places) -> None:
+    folders.config.mkdir(parents=True)
+    (folders.config / "settings.toml").write_text("records_size = 4096\n")
+    for code in ("DE", "FR", "US", "GB", "NO", "CH", "KR", "JP") * 2:
+        assert here("declare", "--as", f"individual:{code}").code == 0
+    files = sorted(folders.state.glob("records*.jsonl"))
+    assert len(files) > 2
+    assert max(path.stat().st_size for path in files) <= 4096
+    assert here("records", "verify", "--json").body["records"] == 16
+    exported = here("records", "export", "--json").body["records"]
+    assert [record["number"] for record in exported] == list(range(16))
+    assert len(here("records", "list", "-n", "5").out.splitlines()) == 6
+    files[1].unlink()
+    assert here("records", "verify").code == 6
