@@ -7,7 +7,6 @@ could settle something, and kept by what changes when the file does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 from launcher.memory import Memory
@@ -22,22 +21,21 @@ def remembered(memory: Path, file: PinnedFile) -> str:
     return str(Memory(memory, KEPT).get(_key(file.stamp)) or "")
 
 
-def take(memory: Path, file: PinnedFile, progress: Callable[[int], None] | None = None) -> str:
+def take(memory: Path, file: PinnedFile) -> str:
     """The file's SHA-256, from memory or by reading all of it.
 
-    `progress` is called with the bytes read so far. Raises `IntegrityError` when the file
-    changes meanwhile.
+    Raises `IntegrityError` when the file changes meanwhile.
     """
-    known = remembered(memory, file)
-    if known:
-        return known
+    return remembered(memory, file) or taken_anew(memory, file)
+
+
+def taken_anew(memory: Path, file: PinnedFile) -> str:
+    """The file's SHA-256 by reading all of it, whatever is remembered."""
     digest = hashlib.sha256()
     position = 0
     while data := file.read(position, CHUNK):
         digest.update(data)
         position += len(data)
-        if progress is not None:
-            progress(position)
     file.refuse_change()
     remember(memory, file.stamp, digest.hexdigest())
     return digest.hexdigest()
