@@ -278,7 +278,21 @@ HOSTILE: dict[str, Way] = {
     "an engine that dies": _way(
         "", "S", f"{CLIENT}::test_a_worker_that_is_killed_mid_answer_is_named"
     ),
-    "a template that reaches out": _way("", "S", "test_a_template_cannot_reach_out"),
+    "a template that reaches out": _way(
+        "",
+        "S",
+        "test_a_template_cannot_reach_out",
+        "engine/test_template.py::test_nothing_that_is_injected_is_executed_or_shown",
+    ),
+    "a template that asks for too much": _way(
+        "",
+        "S",
+        "engine/test_template.py::"
+        "test_a_template_that_asks_for_too_much_is_ended_and_the_worker_goes_on",
+    ),
+    "an engine that reaches out": _way(
+        "", "S", "engine/test_sandbox.py::test_nothing_forbidden_is_possible_in_the_sandbox"
+    ),
     "more than there is memory": _way(
         "", "S", "cli/test_run.py::test_what_does_not_fit_ends_with_9_and_says_what_would"
     ),

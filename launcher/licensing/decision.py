@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-import re
 from dataclasses import dataclass
 from functools import cache
 
