@@ -34,6 +34,20 @@ from launcher.models.bundle import Bundle, Role
 from launcher.models.gguf import Header
 
 TAIL = 4096  # bytes of the worker's last words that are kept
+PATIENCE = 10.0  # seconds for a worker that has hung up to be gone
+_SMALLER = "Try a shorter context (--ctx-size), a smaller model or quant."
+# What Python, C++, ggml and OpenMP say when they are refused memory.
+_NO_MEMORY = (
+    "MemoryError",
+    "bad_alloc",
+    "out of memory",
+    "failed to allocate",
+    "unable to allocate",
+    "Cannot allocate",
+    "mem_buffer != NULL",
+    "can't start new thread",
+    "Thread creation failed",
+)
 REBUILD = "launcher doctor --rebuild"
 
 
@@ -139,7 +153,11 @@ class Worker:
         self._errors.close()
 
     def _death(self) -> EngineDied:
-        status = self.process.wait()
+        try:
+            status = self.process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - TAIL))
         return _died(status, self._errors.read().decode("utf-8", "replace").strip())
@@ -280,10 +298,10 @@ def _load_error(bundle: Bundle, words: str) -> LauncherError:
     if "unknown model architecture" in words:
         line = _first(words, "unknown model architecture")
         return Unsupported(f"The engine cannot run {bundle.main.name}: {line}")
-    if "allocate" in words or "out of memory" in words:
+    if any(said in words for said in _NO_MEMORY):
         return DoesNotFit(
             f"There was not enough memory to load {bundle.main.name}",
-            hint="Try a shorter context (--ctx-size), a smaller model or quant.",
+            hint=_SMALLER,
         )
     if any(part.role is Role.SHARD for part in bundle.parts) and "split" in words:
         return IntegrityError(f"The shards of {bundle.main.name} do not belong together: {last}")
@@ -331,27 +349,36 @@ def _template_error(cause: str, message: str) -> LauncherError:
 
 def _died(status: int, last_words: str) -> EngineDied:
     """The worker's end as a sentence and a remedy."""
+    last = last_words.splitlines()[-1] if last_words else ""
+    if any(words in last_words for words in _NO_MEMORY):
+        return _out_of_memory(f" and was ended by {_name(-status)}" if status < 0 else "")
     if status >= 0:
-        detail = last_words.splitlines()[-1] if last_words else f"exit code {status}"
-        return EngineDied(f"The engine ended unexpectedly: {detail}")
-    number = -status
-    name = signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
-    if number == signal.SIGILL:
+        return EngineDied(f"The engine ended unexpectedly: {last or f'exit code {status}'}")
+    name = _name(-status)
+    if name == "SIGKILL":
+        return EngineDied(
+            "The engine was ended by SIGKILL, most likely because the system ran out of memory",
+            hint=_SMALLER,
+        )
+    if name == "SIGILL":
         return EngineDied(
             "The engine was ended by SIGILL: it was built with instructions that fail on this "
             "processor",
             hint="Build it again with those switched off:",
             commands=[REBUILD],
         )
-    if number == signal.SIGKILL:
-        return EngineDied(
-            "The engine was ended by SIGKILL, most likely because the system ran out of memory",
-            hint="Try a shorter context (--ctx-size), a smaller model or quant.",
-        )
-    detail = f": {last_words.splitlines()[-1]}" if last_words else ""
     return EngineDied(
-        f"The engine was ended by {name}{detail}",
+        f"The engine was ended by {name}{f': {last}' if last else ''}",
         hint="The file may be damaged or made to do this, or the engine badly built. Nothing "
         "else was harmed. If other files die, too, build the engine again:",
         commands=[REBUILD],
     )
+
+
+def _out_of_memory(how: str) -> EngineDied:
+    return EngineDied(f"The engine ran out of memory{how}", hint=_SMALLER)
+
+
+def _name(number: int) -> str:
+    """A signal's name."""
+    return signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"

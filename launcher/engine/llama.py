@@ -208,6 +208,11 @@ class Context:
         del self.held[same:]
         return same
 
+    def forget(self) -> None:
+        """Empties the cache: after a failed step nobody knows what is in it."""
+        lib.llama_memory_clear(self._memory, True)
+        self.held.clear()
+
     def fill(self, tokens: Sequence[int], stop: Callable[[], bool]) -> bool:
         """Computes a prompt; False when it was stopped on the way."""
         for start in range(0, len(tokens), self.batch):

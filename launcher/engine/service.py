@@ -75,6 +75,7 @@ class Service:
             try:
                 self._generate(wanted)
             except llama.DecodeFailed as error:
+                self.context.forget()
                 self._fail("decode", str(error))
 
     def _fail(self, kind: str, text: str, **details: object) -> None:
