@@ -122,6 +122,8 @@ def tidy(folder: Path) -> None:
     """Removes the names of commits that are gone, and a repository of which nothing is left."""
     snapshots = folder / "snapshots"
     for ref in sorted((folder / "refs").glob("**/*")):
+        if _TEMPORARY.fullmatch(ref.name):
+            continue  # somebody may just be writing it
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if not (snapshots / read_bounded(ref, MAX_REF).decode()).is_dir():
                 ref.unlink()
