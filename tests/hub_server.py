@@ -45,8 +45,10 @@ class Stored:
 
     def __post_init__(self) -> None:
         status = self.path.stat()
-        sha256, git_sha1 = _digests(self.path, status.st_size, status.st_mtime_ns)
         self.size = self.size or status.st_size
+        if self.sha256 and self.git_sha1:
+            return  # a file that is large and mostly a hole need not be read
+        sha256, git_sha1 = _digests(self.path, status.st_size, status.st_mtime_ns)
         self.sha256 = self.sha256 or sha256
         self.git_sha1 = self.git_sha1 or git_sha1
 
