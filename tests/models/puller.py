@@ -18,7 +18,6 @@ from launcher.errors import LauncherError
 from launcher.models.cache import Cache
 from launcher.models.hub import Hub
 from launcher.models.transfer import Options, Patience, Silent, download
-from tests.campaigns import disks
 
 PATIENCE = Patience(total=30.0, first=0.01, longest=0.1, stall=5.0)
 
@@ -80,6 +79,8 @@ def main(name: str, how: dict[str, str]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     if "fill" not in how:
         return pull(name, chunk, Silent())
+    from tests.campaigns import disks  # it takes half a second to import
+
     folder = Path(how["fill"])
     try:
         disks._mount(folder)
