@@ -36,6 +36,8 @@ from launcher.models.catalogue import Catalogue, Family, HeldBy, Release
 from launcher.models.gguf import Entry, Header, ValueType
 from launcher.models.identity import Candidate, Identity, Knowledge, identify
 from launcher.models.refs import CatalogueRef
+from tests.headers import models, sizes
+from tests.licensing import asked
 from tests.oracle.oracle import EU, EU_ARGUABLE, SOUTH_KOREA, UK, UK_ARGUABLE
 
 
@@ -289,6 +291,122 @@ LICENCES: Mapping[str, Terms] = {
     "mrl": _quoted(Withheld(code="mistral-research-only", commercial=True, outputs=True)),
 }
 
+# --- Spellings --------------------------------------------------------------------------------
+
+
+def _listed(text: str, separator: str) -> dict[str, frozenset[str]]:
+    """What stands behind each name; indented lines go on."""
+    found = {}
+    for line in text.strip().replace("\n    ", " ").splitlines():
+        name, _, rest = line.partition(": ")
+        found[name] = frozenset(each.strip() for each in rest.split(separator))
+    return found
+
+
+# By which words, beside its id, a licence is meant. No other entry vouches for these: they are
+# written here a second time, so that one that is lost, or goes to another licence, shows.
+SPELLINGS = _listed(
+    """
+afl-3.0: afl
+agpl-3.0: agpl, agpl-3, agpl3
+apache-2.0: apache2, apache-2, apache license 2.0, apache-license-2.0, apache, yi-license
+apple-amlr: amlr, apple-model-license-for-research
+artistic-2.0: artistic
+bigcode-openrail-m: bigcode-open-rail-m, bigcode-openrail-m-v1
+bigscience-bloom-rail-1.0: bigscience-rail-1.0
+bigscience-openrail-m: bigscience-open-rail-m
+bilibili-indextts2: bilibili-indextts, indextts2, bilibili-model-license,
+    bilibili-model-use-license-agreement
+bsd-2-clause: bsd2, bsd-2
+bsd-3-clause: bsd3, bsd-3, bsd, new-bsd
+bsl-1.0: boost, boost-1.0
+c4ai-cc-by-nc-4.0: c4ai, cohere-cc-by-nc-4.0
+cc0-1.0: cc0
+cdla-permissive-2.0: cdla-permissive
+deepseek: deepseek-license, deepseek-license-agreement, deepseek-model-license, deepseek-la-1.0
+ecl-2.0: ecl
+epl-2.0: epl, epl-1.0
+eupl-1.2: eupl, eupl-1.1
+exaone-1.1-nc: exaone-ai-model-license-1.1-nc, exaone-ai-model-license-agreement-1.1-nc
+exaone-1.2-nc: exaone, exaone-ai-model-license, exaone-ai-model-license-1.2-nc,
+    exaone-ai-model-license-agreement-1.2-nc
+fair-noncommercial-research-license: fair-noncommercial-research, fair-nc
+falcon-2-11b: falcon-2-11b-tii-license, falcon-2-11b-tii-license-1.0, tii-falcon-2-11b
+falcon-llm-license: falcon-llm, falcon-llm-license-2.0, tii-falcon-llm-license-2.0,
+    tii-falcon-license-2.0
+flux-1-dev-non-commercial-license: flux-1-dev-non-commercial, flux-1-nc, flux-1-dev
+gemma: gemma-terms-of-use
+glm-4: glm-4-9b, glm-4-license, glm4
+glm-5.3: glm-5.3-license
+gpl-2.0: gpl-2, gpl2
+gpl-3.0: gpl, gpl-3, gpl3, gpl-3.0-only, gpl-3.0-or-later
+grok2-community: grok-2-community, grok-2-community-license, grok-2-community-license-agreement
+health-ai-developer-foundations: hai-def, health-ai-developer-foundations-terms-of-use
+hyperclovax-seed: hyperclovax, hyperclova-x-seed, hyperclovax-seed-license,
+    hyperclova-x-seed-model-license-agreement
+intel-research: intel-research-use-license
+jamba-open-model: jamba-open-model-license, jamba-open-model-license-agreement, jamba
+k-exaone: k-exaone-license
+kanana: kanana-license, kanana-license-agreement
+kimi-k2: kimi-k2-license, moonshot-modified-mit
+kimi-k2.5: kimi-k2.5-license
+kimi-k3: kimi-k3-license
+lfm1.0: lfm-1.0, lfm-open-license-v1.0, lfm-open-license-1.0, lfm-open-license, lfm
+lgpl-2.1: lgpl-2
+lgpl-3.0: lgpl, lgpl-3
+llama1: llama-1, llama-license-2023, llama-non-commercial
+llama2: llama-2, llama-2-community, llama2-community
+llama3: llama-3, llama-3-community, llama3-community
+llama3.1: llama-3.1, llama-3.1-community, llama3.1-community
+llama3.2: llama-3.2, llama-3.2-community, llama3.2-community
+llama3.3: llama-3.3, llama-3.3-community, llama3.3-community
+llama4: llama-4, llama-4-community, llama4-community
+minimax-h3: minimax-h3-community, minimax-h3-community-license,
+    minimax-h3-community-license-agreement
+minimax-m2: minimax-m2-license
+minimax-m2.1: minimax-m2.1-license
+minimax-m2.5: minimax-model-license, minimax-model
+minimax-m2.7: minimax-m2.7-license, minimax-m2.7-non-commercial,
+    minimax-m2.7-non-commercial-license, minimax-non-commercial
+minimax-m3: minimax-m3-community, minimax-m3-community-license, minimax-m3-license
+mnpl: mnpl-0.1, mistral-ai-non-production-license, mistral-non-production-license
+modified-mit: modified-mit-license, mit-modified
+mpl-2.0: mpl
+mrl: mrl-0.1, mistral-research-license, mistral-ai-research-license, mistral-research
+muse-glimmer: muse-glimmer-license, muse-glimmer-usage-policy
+ncsa: uoi-ncsa
+nvidia-open-model-license: nvidia-open-model, nvidia-open-model-license-agreement,
+    nvidia-open-model-agreement
+openmdw-1.0: openmdw
+openrail: openrail-m
+openrail++: openrail++-m, creativeml-openrail++-m
+osl-3.0: osl
+qwen: qwen-license, qwen-license-agreement
+qwen-research: qwen-research-license, qwen-research-license-agreement
+qwen3.8-max: qwen3.8-max-license, qwen-3.8-max
+stabilityai-ai-community: stabilityai-community, stability-ai-community,
+    stability-ai-community-license, stability-community-license
+stabilityai-nc: stabilityai-non-commercial, stabilityai-nc-research-community, stability-ai-nc,
+    stabilityai-non-commercial-research-community
+tencent-hunyuan-3d: tencent-hunyuan3d, tencent-hunyuan-3d-2.0, tencent-hunyuan-3d-2.0-community,
+    tencent-hunyuan3d-2.0-community, tencent-hunyuan-3d-2.1-community, hunyuan-3d, hunyuan3d
+tencent-hunyuan-community: tencent-hunyuan, tencent-license, tencent-hunyuan-community-license,
+    tencent-hunyuan-community-license-agreement, hunyuan, hunyuan-community, tencent-hunyuan-a13b,
+    tencent-hunyuan-7b, tencent-hunyuan-mt, tencent-hunyuanocr, tencent-hunyuan-video,
+    tencent-hunyuanvideo, tencent-hunyuan-image
+tencent-hunyuan-large: hunyuan-large, tencent-hunyuan-dit, tencent-hunyuandit, hunyuan-dit,
+    hunyuandit
+tencent-hy-community: tencent-hy, tencent-hy-community-license,
+    tencent-hy-community-license-agreement, tencent-hy-mt, tencent-hy-mt1.5
+tongyi-qianwen: tongyi-qianwen-license, tongyi-qianwen-license-agreement
+tongyi-qianwen-research: tongyi-qianwen-research-license,
+    tongyi-qianwen-research-license-agreement
+unlicense: the-unlicense
+wtfpl: wtfpl-2.0
+""",
+    ", ",
+)
+
 # --- Probes -----------------------------------------------------------------------------------
 
 
@@ -472,6 +590,7 @@ def licence_differences(rules: Policy, id: str) -> Iterator[str]:
         ("osi_approved", licence.osi_approved, terms.osi),
         ("verified", licence.verified, not terms.second_hand),
         ("releases", frozenset(licence.releases), terms.releases),
+        ("spellings", frozenset(licence.spellings), SPELLINGS.get(id, frozenset()) | {id}),
     ):
         if theirs != ours:
             yield f"{name}: {theirs}, not {ours}"
@@ -623,6 +742,66 @@ PROJECTORS: Mapping[str, frozenset[str]] = {
     "hunyuanocr": _told("hunyuan-ocr"),
     "hunyuanvl": _told("hunyuan-ocr"),
 }
+
+# Which files of `tests/shapes.tsv` could be of a family, by their structure alone. A restricted
+# family holds whatever has its architecture.
+FITS = _listed(
+    """
+llama-1: llama-1-7b llama-2-7b llama-2-13b code-llama-7b code-llama-13b openllama-7b
+llama-2: llama-1-7b llama-2-7b llama-2-13b llama-2-70b code-llama-7b code-llama-13b openllama-7b
+open-llama: llama-1-7b llama-2-7b llama-2-13b code-llama-7b code-llama-13b openllama-7b
+code-llama: code-llama-7b code-llama-13b code-llama-34b
+tinyllama: tinyllama-1.1b
+llama-3: llama-3-8b llama-3-70b llama-guard-2-8b
+llama-3.1: llama-3.1-8b llama-3.1-70b llama-3.1-405b llama-3.3-70b llama-guard-3-8b
+    deepseek-r1-distill-llama-8b deepseek-r1-distill-llama-70b llama-3.1-nemotron-70b
+    llama-3.1-nemotron-nano-8b
+llama-3.3: llama-3.1-70b llama-3.3-70b deepseek-r1-distill-llama-70b llama-3.1-nemotron-70b
+llama-3.2: llama-3.2-1b llama-3.2-3b llama-guard-3-1b
+llama-3.2-vision: llama-3.2-11b-vision llama-3.2-90b-vision llama-guard-3-11b-vision
+llama-4: llama-4-scout llama-4-maverick llama-guard-4-12b mobilellm-r1-140m mobilellm-r1-360m
+    mobilellm-r1-950m
+mobilellm-r1: mobilellm-r1-140m mobilellm-r1-360m mobilellm-r1-950m
+gemma-2: gemma-2-2b gemma-2-9b gemma-2-27b
+gemma-3: gemma-3-270m gemma-3-1b
+gemma-3-multimodal: gemma-3-4b gemma-3-12b gemma-3-27b
+gemma-3n: gemma-3n-e2b gemma-3n-e4b
+phi-3: phi-3.5-mini
+phi-3.5-mini: phi-3.5-mini
+phi-4: phi-4-mini phi-4-14b
+smollm: smollm2-135m smollm2-360m smollm2-1.7b
+smollm2: smollm2-135m smollm2-360m smollm2-1.7b
+qwen2.5: qwen2.5-0.5b qwen2.5-1.5b qwen2.5-7b qwen2.5-14b qwen2.5-32b
+    deepseek-r1-distill-qwen-1.5b deepseek-r1-distill-qwen-7b
+qwen2.5-3b: qwen2.5-3b
+qwen2-72b: qwen2.5-72b
+qwen2.5-72b: qwen2.5-72b
+qwen3: qwen3-0.6b qwen3-1.7b qwen3-4b qwen3-8b
+hunyuan: hunyuan-0.5b hunyuan-1.8b hunyuan-4b hunyuan-7b hunyuan-mt-7b hy-mt1.5-1.8b hy-mt1.5-7b
+    hy-mt2-1.8b hy-mt2-7b
+hunyuan-mt: hunyuan-0.5b hunyuan-1.8b hunyuan-4b hunyuan-7b hunyuan-mt-7b hy-mt1.5-1.8b
+    hy-mt1.5-7b hy-mt2-1.8b hy-mt2-7b
+hy-mt1.5: hunyuan-0.5b hunyuan-1.8b hunyuan-4b hunyuan-7b hunyuan-mt-7b hy-mt1.5-1.8b hy-mt1.5-7b
+    hy-mt2-1.8b hy-mt2-7b
+hy-mt2: hunyuan-1.8b hunyuan-7b hunyuan-mt-7b hy-mt1.5-1.8b hy-mt1.5-7b hy-mt2-1.8b hy-mt2-7b
+hunyuan-a13b: hunyuan-a13b
+hunyuan-ocr: hunyuanocr
+mistral-7b: mistral-7b-v0.1 mistral-7b-v0.3
+mistral-research: ministral-8b-2410
+mistral-nemo: mistral-nemo-2407
+mixtral: mixtral-8x7b
+lfm2: lfm2-350m lfm2-700m lfm2-1.2b
+granite: granite-3.0-2b granite-3.1-2b granite-3.0-8b granite-3.1-8b
+olmo: olmo2-7b olmo2-13b olmo2-32b
+exaone-4.0: exaone-4.0-1.2b exaone-4.0-32b
+gpt-oss: gpt-oss-20b gpt-oss-120b
+falcon-3: falcon3-1b falcon3-3b falcon3-7b falcon3-10b
+stablelm-2: stablelm-2-1.6b
+command-r: command-r7b
+qwen3-vl: qwen3-vl-2b qwen3-vl-4b
+""",
+    " ",
+)
 
 _HUNYUAN = ("0.5B", "1.8B", "4B", "7B")
 
@@ -778,8 +957,19 @@ def family_differences(family: Family) -> Iterator[str]:
     stated = (family.licence, str(family.released_as), str(family.held_by))
     if stated != FAMILIES[family.id]:
         yield f"{stated}, not {FAMILIES[family.id]}"
+    fitting, wanted = files_that_fit(family), FITS.get(family.id, frozenset())
+    if fitting != wanted:
+        yield f"files of its structure: {sorted(fitting ^ wanted)}"
     if family.id in restricted():
         yield from _tells(family)
+
+
+def files_that_fit(family: Family) -> frozenset[str]:
+    """The files of `tests/shapes.tsv` that have the structure of a family."""
+    alone = Catalogue({family.id: family}, {}, {}, ())
+    return frozenset(
+        name for name in models() if alone.that_fit(asked.header(sizes(name), MappingProxyType({})))
+    )
 
 
 def _tells(family: Family) -> Iterator[str]:
