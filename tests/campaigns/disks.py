@@ -29,6 +29,7 @@ PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
+MEMORIES = ("digests.json", "cards.json", "uses.json")
 SIZE = 512 << 10  # bytes of the file system that is filled
 
 
@@ -51,12 +52,12 @@ RUNS = (
     Case(("run", "llama4:scout", "Hello"), 3, "Exit code 3"),
     Case(("check", MODEL), 0, ""),
 )
-CASES = (
+STATEMENTS = (
     Case(("declare", "--as", "individual:FR"), 1, "The declaration could not be written to"),
     Case(("licences", "accept", "llama3.2"), 1, "The answer could not be written to"),
     Case(("identify", "{file}", "--withdraw"), 1, "identifications.toml could not be written"),
-    *RUNS,
 )
+CASES = (*STATEMENTS, *RUNS)
 WITHOUT_HOME = (
     Case(("declare", "--as", "individual:FR"), 1, "The declaration could not be written to"),
     Case(("licences", "accept", "gemma", "--as", "individual:DE"), 1, "The answer could not be"),
@@ -115,18 +116,21 @@ def unprivileged() -> None:
 # --- One kind of trouble after another ----------------------------------------------------------
 
 
-def trouble() -> Tally:
-    """Every case on a limit that is met at once, on one met by the records, and read-only."""
+def trouble(*, whole: bool = True) -> Tally:
+    """Every case on a limit that is met at once, on one met by the records, and read-only.
+
+    Not whole: every way to write, in one kind of trouble each.
+    """
     tally = Tally()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, tally)
         at_once = partial(_limited, 10)
         by_records = partial(_limited, (folder / "required" / RECORDS).stat().st_size + 10)
-        put(folder, CASES, at_once, tally, "full")
+        put(folder, CASES if whole else STATEMENTS, at_once, tally, "full")
         put(folder, RUNS, by_records, tally, "full for records")
         with read_only(folder):
-            put(folder, CASES, unprivileged, tally, "read-only")
+            put(folder, CASES if whole else (), unprivileged, tally, "read-only")
             put(folder / "required" / "nowhere", WITHOUT_HOME, unprivileged, tally, "no home")
     return tally
 
@@ -178,9 +182,9 @@ def _faults(case: Case, done: Called) -> Iterator[str]:
 
 
 def contents(home: Path) -> dict[str, bytes]:
-    """Every file that holds something worth keeping."""
+    """Every file that holds something worth keeping; what is only remembered may be lost."""
     found = (path for path in sorted(home.rglob("*")) if path.is_file())
-    kept = (path for path in found if path.suffix != ".lock" and path.name != "digests.json")
+    kept = (path for path in found if path.suffix != ".lock" and path.name not in MEMORIES)
     return {str(path): path.read_bytes() for path in kept}
 
 
