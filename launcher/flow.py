@@ -200,6 +200,7 @@ def knowledge(asker: Asker) -> Knowledge:
         identifications=identification.load(
             asker.places.identifications, asker.places.site_identifications
         ),
+        hubs=frozenset(asker.settings.hubs),
     )
 
 

@@ -22,6 +22,7 @@ class Settings:
 
     records: str
     records_size: int
+    hubs: tuple[str, ...] = ()
 
     @property
     def records_are_required(self) -> bool:
@@ -53,7 +54,7 @@ def _checked(data: bytes, file: str) -> dict[str, Any]:
     """The settings that a file gives, all of them valid."""
     faults = Faults(file)
     table = parse(data, faults)
-    checks = {"records": _records, "records_size": _records_size}
+    checks = {"records": _records, "records_size": _records_size, "hubs": _hubs}
     values = {key: check(table) for key, check in checks.items() if key in table}
     table.asked.update(checks)
     table.finish()
@@ -70,3 +71,11 @@ def _records_size(table: Table) -> int:
     if size < 4096:
         table.fault("records_size", "at least 4096")
     return size
+
+
+def _hubs(table: Table) -> tuple[str, ...]:
+    addresses = table.texts("hubs")
+    for address in addresses:
+        if not address.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+            table.fault("hubs", f"'{address}' is not an address that begins with https://")
+    return tuple(address.rstrip("/") for address in addresses)

@@ -21,13 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from launcher.errors import IntegrityError, LauncherError
 from launcher.files import append_durably, locked
-from launcher.licensing.decision import Decision
-from launcher.licensing.declaration import Declaration
-from launcher.models.bundle import Bundle
 
 if TYPE_CHECKING:
     from launcher.licensing.decision import Decision
-    from launcher.models.bundle import Bundle
+    from launcher.licensing.declaration import Declaration
+    from launcher.models.bundle import Bundle, Part
 
 SCHEMA = 1
 MAX_LINE = 1 << 20  # bytes
@@ -324,6 +322,19 @@ def files(bundle: Bundle) -> list[dict[str, Any]]:
             "inode": part.file.stamp.inode if part.file else 0,
             "modified_ns": part.file.stamp.modified_ns if part.file else 0,
             "sha256": part.sha256,
+            "origin": _origin(part),
         }
         for part in bundle.parts
     ]
+
+
+def _origin(part: Part) -> dict[str, str] | None:
+    """Where a file of the hub comes from; which hub said so decides what its cards can settle."""
+    if part.origin is None:
+        return None
+    return {
+        "hub": part.chain.hub if part.chain is not None else "",
+        "repository": part.origin.repository,
+        "commit": part.origin.commit,
+        "file": part.origin.name,
+    }

@@ -18,6 +18,7 @@ MAX_CARDS = 32  # cards in one chain
 MAX_PARENTS = 16
 MAX_TEXT = 200  # characters in a field
 
+HUB = "https://huggingface.co"
 EU_FLAG = "extra_gated_eu_disallowed"
 
 
@@ -41,6 +42,8 @@ class Chain:
 
     cards: tuple[Card, ...]
     unread: tuple[str, ...] = ()
+    hub: str = HUB
+    """The address they were read at: whoever answers there could have written them."""
 
     @property
     def is_complete(self) -> bool:

@@ -24,7 +24,8 @@ def recall(path: Path, repository: str, commit: str) -> Chain | None:
 
 def remember(path: Path, repository: str, commit: str, chain: Chain) -> None:
     """Keeps a chain."""
-    kept = {"cards": [_table(card) for card in chain.cards], "unread": chain.unread}
+    kept: dict[str, Any] = {"cards": [_table(card) for card in chain.cards], "unread": chain.unread}
+    kept["hub"] = chain.hub
     Memory(path, KEPT).note(_key(repository, commit), kept)
 
 
@@ -55,4 +56,4 @@ def _chain(kept: dict[str, Any]) -> Chain:
         )
         for card in kept["cards"]
     )
-    return Chain(cards=cards, unread=tuple(map(str, kept["unread"])))
+    return Chain(cards=cards, unread=tuple(map(str, kept["unread"])), hub=str(kept["hub"]))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ENDPOINT = "https://huggingface.co"
+ENDPOINT = card.HUB
 BUDGET = 512 << 10  # bytes of a header that is read from a distance
 FIRST_WINDOW = 64 << 10  # bytes; the general and architecture keys fit in
 MAX_METADATA = 16 << 20  # bytes of what the hub says of a repository with thousands of files
@@ -106,7 +106,7 @@ class Hub:
                 return self._card(name)
             return None
 
-        return card.follow(repository.card, parent)
+        return replace(card.follow(repository.card, parent), hub=self.endpoint)
 
     def _card(self, name: str) -> card.Card | None:
         fields = ["cardData", "gated", "sha"]

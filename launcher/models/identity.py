@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from launcher.models.bundle import Bundle, Part, Role
-from launcher.models.card import flagged
+from launcher.models.card import HUB, flagged
 from launcher.models.catalogue import (
     PROJECTOR,
     PROJECTOR_KEYS,
@@ -104,6 +104,8 @@ class Knowledge:
     """Published files by digest; read when a digest is at hand."""
     identifications: Mapping[str, Identification]
     """What people stated, by digest."""
+    hubs: frozenset[str] = frozenset({HUB})
+    """Addresses whose cards can settle what a file is; others only add to what it could be."""
 
     def could_settle(self, identity: Identity) -> bool:
         """Whether the digest of a part could say which of its families it is."""
@@ -178,21 +180,23 @@ def _settled(part: Part, known: Knowledge) -> tuple[Claim, tuple[Family, ...]] |
         family = families.get(stated.family)
         possible = family is not None and is_plausible(family, part)
         return claim, (family,) if family is not None and possible else ()
-    return _settled_by_chain(part, known.catalogue)
+    return _settled_by_chain(part, known)
 
 
 def _said(stated: Identification) -> str:
     return f"{stated.family or stated.licence}, by {stated.by or 'user'}: {stated.reason}"
 
 
-def _settled_by_chain(part: Part, catalogue: Catalogue) -> tuple[Claim, tuple[Family, ...]] | None:
+def _settled_by_chain(part: Part, known: Knowledge) -> tuple[Claim, tuple[Family, ...]] | None:
     """A chain settles only what it leads to: a known release that has this architecture."""
     if part.chain is None or not part.chain.is_complete or not part.is_as_published:
+        return None
+    if part.chain.hub not in known.hubs:
         return None
     names = {card.repository.lower() for card in part.chain.cards}
     reached = tuple(
         family
-        for family in catalogue.families.values()
+        for family in known.catalogue.families.values()
         if any(repository.lower() in names for repository in family.repositories)
     )
     if not reached or not all(is_plausible(family, part) for family in reached):
