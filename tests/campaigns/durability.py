@@ -1,7 +1,9 @@
 """Is what was written still there, whole, after the worst moment to be killed?
 
 A child writes the user's files in a loop, by the launcher's own functions, and says so after
-every write; it is killed at random moments. Nothing that it said may be lost, nothing may be
+every write; it is killed at random moments. A signal hardly ever comes in the middle of a
+write, so more children are ended there: by a limit on the size of files, which kills whoever
+goes beyond it when a part is written. Nothing that they said may be lost, nothing may be
 half-written, and the next write must clear up. Then two writers at once, single changed
 bytes, and disks that are full or may not be written to.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import resource
 import signal
 import struct
 import tempfile
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Never
 
 from launcher.asker import Asker
 from launcher.cli import asking
@@ -41,6 +45,7 @@ KILLS_PER_HOME = 10
 LOG_SIZE = 256 << 10  # bytes; small, so that files are ended while they are written to
 LONG = 48 << 10  # characters; a line of several pages can be cut, a short one hardly
 OLD = 7200.0  # seconds; an orphan of that age belongs to nobody any more
+PATIENCE = 5.0  # seconds for a writer to reach its limit
 APPENDS = 500
 FLIPS = 1000
 _ACK = struct.Struct("<I")
@@ -162,9 +167,23 @@ class Victims:
         self.tally.faults.append(f"{self.name}: {text}")
 
     def kill_one(self) -> None:
-        """Lets a child write, kills it, looks at what it left, and writes on."""
-        acks = self._written_until_killed()
+        """Lets a child write, kills it at some moment, looks at what it left, and writes on."""
         self.tally.counts["kills"] += 1
+        self._end_one(limit=0)
+
+    def cut_one(self) -> None:
+        """The same with one that dies in the middle of a write."""
+        self.tally.counts["cuts"] += 1
+        self._end_one(limit=self._limit())
+
+    def _limit(self) -> int:
+        """A size of files that one of ours will soon go beyond."""
+        files = (path for path in self.places.config.parent.rglob("*") if path.is_file())
+        size = self.random.choice([path.stat().st_size for path in files] or [0])
+        return max(1, min(size + self.random.randrange(-64, 2048), LOG_SIZE - 1))
+
+    def _end_one(self, limit: int) -> None:
+        acks = self._written_until_ended(limit)
         self.tally.counts["acknowledged writes"] += len(acks)
         self.acknowledged |= set(acks)
         self.next = (acks[-1] + 1) if acks else self.next
@@ -175,31 +194,44 @@ class Victims:
         except LauncherError as error:
             self.fault(f"what was left cannot be read: {error.message}")
 
-    def _written_until_killed(self) -> list[int]:
-        """The numbers that the child acknowledged before it was killed."""
+    def _written_until_ended(self, limit: int) -> list[int]:
+        """The numbers that the child acknowledged before it was ended."""
         theirs, ours = os.pipe()
         child = os.fork()
         if child == 0:
-            try:
-                os.close(theirs)
-                for number in itertools.count(self.next):
-                    self.writer.write(self.places, number)
-                    os.write(ours, _ACK.pack(number))
-            finally:
-                os._exit(1)  # it never ends by itself
+            os.close(theirs)
+            self._write_on(ours, limit)
         os.close(ours)
         data = b""
-        if self.random.random() < 0.8:
-            data = os.read(theirs, _ACK.size)
-        time.sleep(self.random.uniform(0, 0.02))
+        if limit:
+            _wait(child)
+        else:
+            if self.random.random() < 0.8:
+                data = os.read(theirs, _ACK.size)
+            time.sleep(self.random.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         while more := os.read(theirs, 1 << 16):
             data += more
         os.close(theirs)
-        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:
+        end = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if end not in (signal.SIGKILL, signal.SIGXFSZ):
             self.fault("the writer ended by itself")
+        self.tally.counts["cut in the middle"] += end == signal.SIGXFSZ
         whole = len(data) // _ACK.size * _ACK.size
         return [number for (number,) in _ACK.iter_unpack(data[:whole])]
+
+    def _write_on(self, acks: int, limit: int) -> Never:
+        """What the child does until it is ended."""
+        try:
+            if limit:
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            for number in itertools.count(self.next):
+                self.writer.write(self.places, number)
+                os.write(acks, _ACK.pack(number))
+        finally:
+            os._exit(1)  # it never ends by itself
 
     def _look(self) -> None:
         """Before the next write: nothing is half-written. After it: all is in order."""
@@ -261,12 +293,22 @@ class Victims:
                 self.fault(f"acknowledged, and not recorded: {sorted(lost)[:9]}")
 
 
+def _wait(child: int) -> None:
+    """Until it has ended by itself, or for so long."""
+    deadline = time.monotonic() + PATIENCE
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while os.waitid(os.P_PID, child, ended) is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 def kills(name: str, seed: int, count: int) -> Tally:
-    """Kills the writer of a name so many times, over one home."""
+    """Kills the writer of a name so many times, over one home, and cuts half as many short."""
     with tempfile.TemporaryDirectory() as folder:
         victims = Victims(name, home(Path(folder)), seed)
-        for _ in range(count):
+        for number in range(count):
             victims.kill_one()
+            if number % 2:
+                victims.cut_one()
     return victims.tally
 
 
@@ -354,7 +396,8 @@ def done(share: Callable[[], Tally]) -> Tally:
 
 def summary(counts: Counter[str]) -> str:
     return (
-        f"{counts['kills']} kills over {counts['acknowledged writes']} acknowledged writes, "
+        f"{counts['kills']} kills and {counts['cut in the middle']} ends in the middle of a write, "
+        f"over {counts['acknowledged writes']} acknowledged writes, "
         f"{counts['orphans']} temporary files and {counts['torn records']} torn records left "
         f"behind; {counts['records of two writers']} records of two writers; "
         f"{counts['changed bytes that showed']} of {counts['changed bytes']} changed bytes shown; "
@@ -363,9 +406,17 @@ def summary(counts: Counter[str]) -> str:
     )
 
 
+def fails(counts: Counter[str]) -> str:
+    """A proof in which nobody was ended at a bad moment is none."""
+    if not counts["orphans"] or not counts["torn records"]:
+        return "no writer left anything half-written behind"
+    return ""
+
+
 CAMPAIGN = Campaign(
     about="Nothing acknowledged is lost, nothing is half-written.",
     count=600,
     run=run,
     summary=summary,
+    fails=fails,
 )
