@@ -100,12 +100,19 @@ class Look(Enum):
 
 
 @contextlib.contextmanager
-def judged(request: Request, asker: Asker, look: Look = Look.HERE) -> Iterator[Judgement]:
-    """Judges what a request stands for; its files stay open while the block runs."""
+def judged(
+    request: Request, asker: Asker, look: Look = Look.HERE, *, quick: bool = False
+) -> Iterator[Judgement]:
+    """Judges what a request stands for; its files stay open while the block runs.
+
+    `quick` takes headers that were read before from memory: for whoever loads nothing.
+    """
     known = catalogue.load()
     extra = sources.Extra(mmproj=request.mmproj, adapters=request.adapters, draft=request.draft)
     ref = _ref(request)
-    with sources.resolved(ref, known, reach(ref, request, asker, look), extra) as bundle:
+    way = reach(ref, request, asker, look)
+    way = replace(way, headers=asker.places.headers) if quick else way
+    with sources.resolved(ref, known, way, extra) as bundle:
         yield judge(bundle, asker)
 
 

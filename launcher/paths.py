@@ -70,6 +70,11 @@ class Places:
         return self.state / "uses.json"
 
     @property
+    def headers(self) -> Path:
+        """Headers of files that were read; see `models.headers`."""
+        return self.cache / "headers"
+
+    @property
     def library(self) -> Path:
         """Models under names that the user gave them; see `models.library`."""
         return self.data / "models"

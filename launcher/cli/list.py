@@ -90,7 +90,7 @@ def _entry(name: str, asker: Asker, item: Item | None = None) -> dict[str, Any]:
         "paths": [str(path) for path in item.paths] if item is not None else [],
     }
     try:
-        with flow.judged(Request(model=name), asker) as judgement:
+        with flow.judged(Request(model=name), asker, quick=True) as judgement:
             headers = [part.header for part in judgement.bundle.parts if part.header]
             return {
                 **lies,

@@ -34,7 +34,9 @@ def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> N
     launcher show ./model.gguf --json
     """
     request = options.request(model, values)
-    with flow.judged(request, options.asker(values), flow.Look.REPOSITORIES) as judgement:
+    with flow.judged(
+        request, options.asker(values), flow.Look.REPOSITORIES, quick=True
+    ) as judgement:
         body = _body(judgement, ctx_size)
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))

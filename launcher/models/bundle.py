@@ -162,16 +162,16 @@ class Bundle:
 
 
 @contextlib.contextmanager
-def pinned(path: Path) -> Iterator[PinnedFile]:
+def pinned(path: Path, *, unnoticed: bool = False) -> Iterator[PinnedFile]:
     """Opens a regular file for reading and keeps it open while the block runs.
+
+    `unnoticed` does not count as a use of the file, where the system can tell the two apart.
 
     Raises `NotFound` for what is not there or may not be read, `IntegrityError` for what is
     not a regular file. Never waits: a FIFO without a writer does not block.
     """
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
+        descriptor = _open(path, unnoticed=unnoticed)
     except OSError as error:
         raise _cannot_open(path, error) from error
     try:
@@ -181,6 +181,14 @@ def pinned(path: Path) -> Iterator[PinnedFile]:
         yield PinnedFile(path, descriptor, Stamp.of(status))
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path, *, unnoticed: bool) -> int:
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if unnoticed and hasattr(os, "O_NOATIME"):
+        with contextlib.suppress(PermissionError):  # only an owner may ask for that
+            return os.open(path, flags | os.O_NOATIME)
+    return os.open(path, flags)
 
 
 def read_header(file: PinnedFile) -> gguf.Header:

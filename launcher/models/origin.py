@@ -38,6 +38,8 @@ class Reach:
     """Where files lie that were brought in by hand."""
     hub: Callable[[], Hub] | None = None
     """The way to the hub; None where nothing may be asked."""
+    headers: Path | None = None
+    """Where headers that were read are kept; None where the files themselves must be read."""
     anew: bool = False
     """Whether the hub is asked although something is here."""
     pick: Pick = usual

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.errors import HeaderError, NotFound
-from launcher.models import gguf, library, origin
-from launcher.models.bundle import Bundle, Part, Role, pinned, read_header
+from launcher.models import gguf, headers, library, origin
+from launcher.models.bundle import Bundle, Part, PinnedFile, Role, pinned, read_header
 from launcher.models.catalogue import Catalogue, Model
 from launcher.models.fingerprint import fingerprint
 from launcher.models.origin import Reach
@@ -30,6 +30,22 @@ class Extra:
     draft: Path | None = None
 
 
+class _Desk(contextlib.ExitStack):
+    """The files that are open, and where headers are kept that need not be read again."""
+
+    def __init__(self, kept: Path | None) -> None:
+        super().__init__()
+        self._kept = kept
+
+    @property
+    def looks_only(self) -> bool:
+        """Whether nothing will be loaded."""
+        return self._kept is not None
+
+    def header(self, file: PinnedFile) -> gguf.Header:
+        return headers.known(self._kept, file) if self._kept is not None else read_header(file)
+
+
 @contextlib.contextmanager
 def resolved(
     ref: Ref, catalogue: Catalogue, reach: Reach | None = None, extra: Extra | None = None
@@ -41,23 +57,23 @@ def resolved(
     A model that is not on this disk gives a bundle without files. Raises `NotFound` for a
     name or a path that leads nowhere, `IntegrityError` for a file that is no model.
     """
-    with contextlib.ExitStack() as stack:
+    with _Desk(reach.headers if reach is not None else None) as desk:
         if isinstance(ref, PathRef):
-            bundle = _from_path(ref, ref.path, stack)
+            bundle = _from_path(ref, ref.path, desk)
         elif isinstance(ref, HubRef):
             unread = Part(role=Role.WEIGHTS, name=str(ref))
-            bundle = _from_repository(ref, ref, reach, stack) or Bundle(ref=ref, parts=(unread,))
+            bundle = _from_repository(ref, ref, reach, desk) or Bundle(ref=ref, parts=(unread,))
         else:
-            bundle = _from_name(ref, catalogue, reach, stack)
-        beside = _beside(extra, stack) if extra is not None else ()
+            bundle = _from_name(ref, catalogue, reach, desk)
+        beside = _beside(extra, desk) if extra is not None else ()
         yield replace(bundle, parts=(*bundle.parts, *beside))
 
 
 @contextlib.contextmanager
 def fetched(bundle: Bundle, paths: Sequence[Path]) -> Iterator[Bundle]:
     """A bundle whose files were at the hub, now that they lie here; they stay open."""
-    with contextlib.ExitStack() as stack:
-        here = _from_path(bundle.ref, paths[0], stack, bundle.model)
+    with _Desk(None) as desk:
+        here = _from_path(bundle.ref, paths[0], desk, bundle.model)
         waited = [part for part in bundle.parts if part.file is None]
         parts = tuple(
             replace(part, origin=was.origin, expected=was.expected, chain=was.chain)
@@ -67,37 +83,35 @@ def fetched(bundle: Bundle, paths: Sequence[Path]) -> Iterator[Bundle]:
         yield replace(here, parts=(*parts, *beside))
 
 
-def _beside(extra: Extra, stack: contextlib.ExitStack) -> Iterator[Part]:
+def _beside(extra: Extra, desk: _Desk) -> Iterator[Part]:
     """The parts that are given beside the model, each with a role of its own."""
     if extra.mmproj is not None:
-        yield _part(extra.mmproj, Role.MMPROJ, stack)
+        yield _part(extra.mmproj, Role.MMPROJ, desk)
     for path in extra.adapters:
-        yield _part(path, Role.ADAPTER, stack)
+        yield _part(path, Role.ADAPTER, desk)
     if extra.draft is not None:
-        yield from _with_shards(_part(extra.draft, Role.DRAFT, stack), extra.draft, stack)
+        yield from _with_shards(_part(extra.draft, Role.DRAFT, desk), extra.draft, desk)
 
 
 # --- By name --------------------------------------------------------------------------------
 
 
-def _from_name(
-    ref: CatalogueRef, catalogue: Catalogue, reach: Reach | None, stack: contextlib.ExitStack
-) -> Bundle:
+def _from_name(ref: CatalogueRef, catalogue: Catalogue, reach: Reach | None, desk: _Desk) -> Bundle:
     """A name of the catalogue, or one that the user gave to a file of their own."""
     asked = catalogue.asked(ref.name)
     if asked is None:
         own = library.find(reach.library, ref.name) if reach is not None else None
         if own is None:
             raise _unknown(ref.name, catalogue)
-        return _from_path(ref, own, stack)
+        return _from_path(ref, own, desk)
     model, quant = asked
     path = packaged_file(model) if quant in ("", model.usual.quant) else None
     if path is not None:
-        bundle = _from_path(ref, path, stack, model.name)
+        bundle = _from_path(ref, path, desk, model.name)
         main = replace(bundle.main, expected=model.usual.sha256)
         return replace(bundle, parts=(main, *bundle.parts[1:]))
     wanted = repository_of(model, quant)
-    found = _from_repository(wanted, ref, reach, stack, model.name) if wanted else None
+    found = _from_repository(wanted, ref, reach, desk, model.name) if wanted else None
     return found or absent(ref, model)
 
 
@@ -159,14 +173,14 @@ def folders_near(bundle: Bundle) -> list[Path]:
 
 
 def _from_repository(
-    ref: HubRef, asked: Ref, reach: Reach | None, stack: contextlib.ExitStack, model: str = ""
+    ref: HubRef, asked: Ref, reach: Reach | None, desk: _Desk, model: str = ""
 ) -> Bundle | None:
     """From the cache, else as the hub describes it; None where nothing may be asked."""
     if reach is None:
         return None
     files = () if reach.anew else origin.in_cache(ref, reach.cache)
     if files:
-        bundle = _from_path(asked, files[0].path, stack, model)
+        bundle = _from_path(asked, files[0].path, desk, model)
         return replace(bundle, parts=tuple(origin.known(bundle.parts, files, reach)))
     if reach.hub is None:
         return None
@@ -176,28 +190,28 @@ def _from_repository(
 # --- From a path ----------------------------------------------------------------------------
 
 
-def _from_path(ref: Ref, path: Path, stack: contextlib.ExitStack, model: str = "") -> Bundle:
-    parts = _with_shards(_part(path, Role.WEIGHTS, stack), path, stack)
+def _from_path(ref: Ref, path: Path, desk: _Desk, model: str = "") -> Bundle:
+    parts = _with_shards(_part(path, Role.WEIGHTS, desk), path, desk)
     main = replace(parts[0], fingerprint=fingerprint(parts))
     return Bundle(ref=ref, parts=(main, *parts[1:]), model=model)
 
 
-def _with_shards(part: Part, path: Path, stack: contextlib.ExitStack) -> tuple[Part, ...]:
+def _with_shards(part: Part, path: Path, desk: _Desk) -> tuple[Part, ...]:
     """The part alone, or every shard of the set that it is one of."""
     count = part.header.number("split.count") if part.header is not None else None
     if count is None or count < 2:
         return (part,)
     parts = tuple(
-        _part(shard, Role.SHARD if index else part.role, stack)
+        _part(shard, Role.SHARD if index else part.role, desk)
         for index, shard in enumerate(_shards(path, count))
     )
     _refuse_mixed(parts)
     return parts
 
 
-def _part(path: Path, role: Role, stack: contextlib.ExitStack) -> Part:
-    file = stack.enter_context(pinned(path))
-    return Part(role=role, name=path.name, header=read_header(file), file=file)
+def _part(path: Path, role: Role, desk: _Desk) -> Part:
+    file = desk.enter_context(pinned(path, unnoticed=desk.looks_only))
+    return Part(role=role, name=path.name, header=desk.header(file), file=file)
 
 
 def _shards(path: Path, count: int) -> list[Path]:
@@ -215,11 +229,11 @@ def _shards(path: Path, count: int) -> list[Path]:
 
 def _refuse_mixed(parts: tuple[Part, ...]) -> None:
     """All shards must be of one set, in order, and hold every tensor once."""
-    headers: list[gguf.Header] = [part.header for part in parts if part.header is not None]
-    for index, (part, header) in enumerate(zip(parts, headers, strict=True)):
+    read = [part.header for part in parts if part.header is not None]
+    for index, (part, header) in enumerate(zip(parts, read, strict=True)):
         if header.number("split.no") != index or header.number("split.count") != len(parts):
             raise HeaderError(f"{part.name} is not part {index + 1} of {len(parts)}")
-    names = [tensor.name for header in headers for tensor in header.tensors]
-    announced = headers[0].number("split.tensors.count")
+    names = [tensor.name for header in read for tensor in header.tensors]
+    announced = read[0].number("split.tensors.count")
     if len(set(names)) != len(names) or announced not in (None, len(names)):
         raise HeaderError(f"the parts of {parts[0].name} do not belong together")

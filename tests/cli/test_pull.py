@@ -207,9 +207,7 @@ def successor(hub: HubServer, tmp_path: Path) -> str:
     return "acme/Hy-MT2-1.8B-GGUF"
 
 
-def test_the_cards_of_another_hub_only_add(
-    hub: HubServer, successor: str, folders: Places
-) -> None:
+def test_the_cards_of_another_hub_only_add(hub: HubServer, successor: str, folders: Places) -> None:
     unbelieved = launcher("check", successor, *WHO, "--json")
     assert unbelieved.code == 5
     assert unbelieved.body["code"] == "needs-identification"
