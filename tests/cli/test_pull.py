@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from launcher.models import catalogue
 from launcher.models.sources import packaged_file
 from launcher.paths import Places
-from tests.command import Here, launcher
+from tests.command import launcher
 from tests.headers import statements, write_model
-from tests.hub_server import HubServer, Stored
+from tests.hub_server import Fault, HubServer, Stored
 from tests.hub_server import hub as hub
 
 WHO = ("--as", "individual:DE")
@@ -21,6 +22,7 @@ SMOL = "acme/SmolLM2-135M-Instruct-GGUF"
 SMOL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOL_CARD = {"license": "apache-2.0", "base_model": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 ANSWER = ("Why is the sky blue?", *WHO, "-n", "8", "--temp", "0", "-c", "512")
+Q2_K = 10
 SCOUT = "acme/Llama-4-Scout-17B-16E-Instruct-GGUF"
 
 
@@ -146,16 +148,50 @@ def test_a_catalogue_name_is_fetched_from_its_repository(
     assert "smollm2:1.7b" in launcher("list", *WHO).out
 
 
-def test_a_file_that_turns_out_different_is_judged_again(
-    hub: HubServer, scout: str, smollm2_file: Path, tmp_path: Path, here: Here
+def padded(path: Path, size: int) -> Path:
+    """A free model in a file of a given size."""
+    said = statements(license="mit")
+    without = write_model(path, metadata=said, tensors={"pad.weight": ((8,), 0)}).stat().st_size
+    missing = (size - without) // 4 + 8
+    write_model(path, metadata=said, tensors={"pad.weight": ((missing,), 0)})
+    assert path.stat().st_size == size
+    return path
+
+
+def test_a_file_that_turns_out_different_is_judged_again(hub: HubServer, tmp_path: Path) -> None:
+    """Where the header is asked for alone, another model's is shown."""
+    tiny = {"layers": 1, "embedding": 256, "feed_forward": 256, "experts": 2, "vocabulary": 300}
+    real = write_model(tmp_path / "real.gguf", "llama-4-scout", heads=8, kv_heads=8, **tiny)
+    size = real.stat().st_size
+    honest = padded(tmp_path / "honest.gguf", size)
+    hub.add("acme/m", {"m-Q4_K_M.gguf": real}, {"license": "mit"})
+    shown = honest.read_bytes()[: 64 << 10]
+    headers = {"Content-Range": f"bytes 0-{len(shown) - 1}/{size}"}
+    lie = Fault(at="store", status=206, headers=headers, body=shown)
+    hub.faults = [lie]
+    result = launcher("run", "acme/m", "hi", *WHO)
+    assert result.code == 3, result.err
+    assert "llama-eu-multimodal" in result.err
+    assert hub.faults == [], "it was not even shown"
+
+
+def test_what_a_refusal_offers_is_fetched_and_runs(
+    hub: HubServer, folders: Places, accepted: Places, tmp_path: Path
 ) -> None:
-    """The hub shows one header, and gives another file under the digest that it states."""
-    assert scout
-    hub.add(SMOL, {SMOL_FILE: smollm2_file}, SMOL_CARD)
-    shown = smollm2_file.read_bytes()[: 600 << 10]
-    assert shown
-    result = here("pull", SMOL, *WHO)
-    assert result.code == 0
+    """A model of the shape of Llama 3.2 3B, all of whose weights are zero."""
+    model = catalogue.load().model("llama3.2:3b")
+    assert model is not None
+    said = statements(name="Llama 3.2 3B Instruct", license="llama3.2")
+    file = write_model(tmp_path / "3b.gguf", "llama-3.2-3b", metadata=said, quant=Q2_K)
+    hub.add(model.usual.repository, {model.usual.file: file}, {"license": "llama3.2"})
+    refused = launcher("check", "llama4:scout", *WHO, "--json")
+    assert refused.code == 3
+    commands = [shlex.split(command) for command in refused.body["remedies"]]
+    assert ["launcher", "run", "llama3.2:3b"] in commands
+    for command in commands:
+        result = launcher(*command[1:], "hi", *WHO, "-n", "2", "-c", "256", "-t", "2")
+        assert result.code == 0, result.err
+        assert result.out
 
 
 def test_quant_auto_says_what_it_chose(hub: HubServer, tmp_path: Path) -> None:
