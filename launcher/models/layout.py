@@ -77,8 +77,6 @@ def temporaries(folder: Path) -> Iterator[Path]:
 def link(blob: Path, pointer: Path) -> bool:
     """Makes a name lead to a blob, at once; False where the disk has no links."""
     target = os.path.relpath(blob, pointer.parent)
-    if pointer.is_symlink() and os.readlink(pointer) == target:  # noqa: PTH115  # compared as texts
-        return True
     temporary = temporary_beside(pointer)
     try:
         temporary.symlink_to(target)

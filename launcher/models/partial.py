@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,12 +71,15 @@ class Partial:
     off: on a disk whose locks do not work, two writers then write the same bytes.
     """
 
-    def __init__(self, path: Path, file: RemoteFile, chunk: int) -> None:
+    def __init__(
+        self, path: Path, file: RemoteFile, chunk: int, sync: Callable[[int], None] | None = None
+    ) -> None:
         self.path = path
         self.file = file
         self.position = 0
         self.digest = Digest(file)
         self._step = chunk // 2
+        self._sync = sync or sync_file
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self._stream = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
         self._background = ThreadPoolExecutor(max_workers=1)
@@ -112,7 +116,7 @@ class Partial:
             rest = rest[written:]
             if self.position % self._step == 0:
                 self._wait()
-                self._syncing = self._background.submit(_sync, self._stream.fileno())
+                self._syncing = self._background.submit(self._sync, self._stream.fileno())
 
     def finish(self, blob: Path) -> None:
         """Gives the file its name, if it is what the hub published; else deletes it."""
@@ -120,7 +124,7 @@ class Partial:
         if not self.digest.matches():
             self.path.unlink(missing_ok=True)
             raise self.digest.mismatch()
-        _sync(self._stream.fileno())
+        self._sync(self._stream.fileno())
         self.path.replace(blob)
         sync_folder(blob.parent)
 
@@ -143,14 +147,16 @@ class Partial:
 
 if sys.platform == "win32":
 
-    def _sync(descriptor: int) -> None:
+    def sync_file(descriptor: int) -> None:
+        """Waits until the bytes of a file are on the disk."""
         os.fsync(descriptor)
 
     def sync_folder(folder: Path) -> None:
         """Windows has no way to sync a folder; the replace itself is journalled."""
 else:
 
-    def _sync(descriptor: int) -> None:
+    def sync_file(descriptor: int) -> None:
+        """Waits until the bytes of a file are on the disk."""
         if sys.platform == "darwin":
             import fcntl
 

@@ -164,7 +164,6 @@ def _side_by_side(files: Sequence[RemoteFile], work: _Work, found: dict[RemoteFi
                 return
             except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
                 failed.append(error)
-                work.stop.set()
 
     count = min(work.options.parallel, len(files))
     threads = [threading.Thread(target=bring, daemon=True) for _ in range(count)]

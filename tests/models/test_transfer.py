@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -18,6 +19,7 @@ from launcher.models import digests
 from launcher.models.bundle import pinned
 from launcher.models.cache import Cache
 from launcher.models.hub import Hub
+from launcher.models.partial import Partial
 from launcher.models.remote import RemoteFile
 from launcher.models.transfer import Options, Patience, Silent, download, resumable
 from tests.hub_server import Fault, HubServer, Stored, serving
@@ -133,6 +135,18 @@ def test_what_is_here_is_not_asked_for(hub: HubServer, cache: Cache, noise: Path
     assert (hub.log, told.here) == ([], files[0].size)
 
 
+def test_what_is_here_is_compared_once(
+    hub: HubServer, cache: Cache, noise: Path, tmp_path: Path
+) -> None:
+    hub.add(NAME, {FILE: noise})
+    files, memory = files_of(hub), tmp_path / "digests"
+    pull(hub, cache, files)
+    first, second = Told(), Told()
+    pull(hub, cache, files, memory=memory, progress=first)
+    pull(hub, cache, files, memory=memory, progress=second)
+    assert (first.reasons, second.reasons) == ([f"comparing the digest of {FILE}"], [])
+
+
 def test_a_file_of_a_new_commit_with_the_same_bytes_is_only_linked(
     hub: HubServer, cache: Cache, noise: Path
 ) -> None:
@@ -217,6 +231,33 @@ def test_what_is_certain_lies_less_than_a_chunk_back(written: int, chunk: int) -
     assert certain % (chunk // 2) == 0
 
 
+def test_what_counts_as_certain_was_waited_for(
+    hub: HubServer, cache: Cache, noise: Path, tmp_path: Path
+) -> None:
+    """However slow the disk is, and whatever sizes the pieces have."""
+    hub.add(NAME, {FILE: noise})
+    (file,) = files_of(hub)
+    chance, chunk, path = random.Random(6), 128 << 10, tmp_path / "partial"
+    on_disk = 0
+
+    def sync(descriptor: int) -> None:
+        nonlocal on_disk
+        size = os.fstat(descriptor).st_size
+        time.sleep(chance.random() / 100)
+        os.fsync(descriptor)
+        on_disk = size
+
+    rest = noise.read_bytes()
+    with contextlib.closing(Partial(path, file, chunk, sync)) as partial:
+        while rest:
+            size = chance.choice([1, 5_000, 64 << 10, 65_535, 300_000])
+            partial.write(rest[:size])
+            rest = rest[size:]
+            assert resumable(path.stat().st_size, chunk) <= on_disk
+        partial.finish(tmp_path / "whole")
+    assert on_disk == file.size
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5, 0.77, 0.999, 1.0])
 def test_what_a_power_cut_leaves_is_completed(
     hub: HubServer, cache: Cache, noise: Path, share: float
@@ -263,6 +304,8 @@ PASSING = {
     "limited": [Fault(at="file", status=429, headers={"Retry-After": "0"}, times=3)],
     "in trouble": [Fault(at="file", status=500), Fault(at="store", status=503, times=2)],
     "link ran out": [Fault(at="store", after=1_000_000), Fault(at="store", status=403)],
+    "link runs out all the time": 4
+    * [Fault(at="store", after=500_000), Fault(at="store", status=403)],
     "wrong range": [Fault(at="store", headers={"Content-Range": "bytes 7-9/3000000"})],
     "nothing said": [Fault(at="file", wait=1.0)],
 }
@@ -303,6 +346,15 @@ def test_a_server_that_only_gives_whole_files_is_read_from_the_start(
     told = Told()
     assert pull(hub, cache, [file], progress=told) == [noise.read_bytes()]
     assert told.here == file.size
+
+
+def test_a_store_that_refuses_is_not_asked_for_long(
+    hub: HubServer, cache: Cache, noise: Path
+) -> None:
+    hub.add(NAME, {FILE: noise})
+    hub.faults = [Fault(at="store", status=403, times=-1)]
+    assert "The store to which the hub sent us" in failure(lambda: pull(hub, cache)).message
+    assert len(hub.asked("store")) == len(hub.asked("file")) == 3
 
 
 def test_patience_ends(hub: HubServer, cache: Cache, noise: Path) -> None:
