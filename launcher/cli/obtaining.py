@@ -38,8 +38,15 @@ def obtained(
 ) -> Iterator[Cleared]:
     """`flow.obtained`, with a progress that is shown."""
     watch = shown(cleared.bundle.main.name, as_json=as_json)
-    with contextlib.closing(watch), flow.obtained(cleared, wishes, asker, pace, watch) as here:
-        watch.close()
+    with contextlib.ExitStack() as stack:
+        try:
+            with contextlib.closing(watch):
+                obtained = flow.obtained(cleared, wishes, asker, pace, watch)
+                here = stack.enter_context(obtained)
+        except KeyboardInterrupt:
+            text = "Stopped. What was fetched is kept: the same command goes on with it."
+            click.echo(text, err=True)
+            raise
         yield here
 
 

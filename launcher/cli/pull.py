@@ -12,9 +12,8 @@ from typing import Any
 import click
 
 from launcher import flow
-from launcher.cli import obtaining, options, render, settling, verdict
+from launcher.cli import obtaining, options, render, settling, show, verdict
 from launcher.engine.fit import Wishes, megabytes
-from launcher.errors import DoesNotFit
 from launcher.flow import Judgement, Look
 from launcher.models import quants
 from launcher.models.bundle import Bundle
@@ -95,22 +94,7 @@ def _offer(bundle: Bundle, wishes: Wishes) -> dict[str, Any]:
         "to_fetch": sum(file.size for file in missing),
         "cache": str(cache.root),
         "free": _free(cache.root),
-        "fit": _fit(bundle, wishes),
-    }
-
-
-def _fit(bundle: Bundle, wishes: Wishes) -> dict[str, Any]:
-    if bundle.main.header is None:
-        return {}
-    try:
-        plan = flow.planned(bundle, wishes)
-    except DoesNotFit as error:
-        return {"fits": False, "message": error.message, "hint": error.hint}
-    return {
-        "fits": True,
-        "context": plan.context,
-        "memory": plan.memory.total,
-        "available": plan.available,
+        "fit": show.fit_json(bundle, wishes),
     }
 
 

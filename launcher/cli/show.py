@@ -12,10 +12,11 @@ import click
 
 from launcher import flow
 from launcher.cli import options, render, verdict
-from launcher.engine import fit, machine
+from launcher.engine import fit
 from launcher.errors import DoesNotFit
 from launcher.flow import Judgement
-from launcher.models import ggml
+from launcher.models import ggml, quants
+from launcher.models.bundle import Bundle, Part
 from launcher.models.gguf import Header
 
 
@@ -49,22 +50,26 @@ def _body(judgement: Judgement, context: int | None) -> dict[str, Any]:
     bundle = judgement.bundle
     headers = [part.header for part in bundle.parts if part.header is not None]
     body["here"] = bundle.is_here
-    body["files"] = [
-        {"role": str(part.role), "path": str(part.file.path), "size": part.file.stamp.size}
-        for part in bundle.parts
-        if part.file is not None
-    ]
+    body["files"] = [_file(part) for part in bundle.parts if part.file or part.origin]
     if headers:
-        body["sizes"] = _sizes(headers)
-        body["fit"] = _fit(headers, bundle.size, context)
+        body["sizes"] = _sizes(headers, bundle.main.name)
+        body["fit"] = fit_json(bundle, fit.Wishes(context=context))
     return body
 
 
-def _sizes(headers: list[Header]) -> dict[str, Any]:
+def _file(part: Part) -> dict[str, Any]:
+    """Where a part lies, and where it comes from."""
+    path = str(part.file.path) if part.file is not None else ""
+    origin = str(part.origin) if part.origin is not None else ""
+    return {"role": str(part.role), "path": path, "origin": origin, "size": part.size}
+
+
+def _sizes(headers: list[Header], name: str) -> dict[str, Any]:
+    """What the headers say; of one that was read from a distance not all of it is known."""
     main = headers[0]
     return {
-        "parameters": sum(header.parameters for header in headers),
-        "quant": quant(headers),
+        "parameters": sum(header.parameters for header in headers) if main.complete else None,
+        "quant": quant(headers) if main.complete else quants.label(name) or "-",
         "layers": main.parameter("block_count"),
         "embedding": main.parameter("embedding_length"),
         "vocabulary": main.vocabulary,
@@ -81,10 +86,12 @@ def quant(headers: list[Header]) -> str:
     return ggml.type_name(held.most_common(1)[0][0]) if held else "-"
 
 
-def _fit(headers: list[Header], size: int, context: int | None) -> dict[str, Any]:
-    here = machine.measure()
+def fit_json(bundle: Bundle, wishes: fit.Wishes) -> dict[str, Any]:
+    """Whether a bundle fits in this machine's memory; empty where its header was not seen."""
+    if bundle.main.header is None:
+        return {}
     try:
-        plan = fit.plan(headers, size, here, fit.Wishes(context=context))
+        plan = flow.planned(bundle, wishes)
     except DoesNotFit as error:
         return {"fits": False, "message": error.message, "hint": error.hint}
     return {
@@ -105,8 +112,9 @@ def _lines(body: dict[str, Any], paper: render.Paper) -> Iterator[str]:
     yield f"  Takes in:   {', '.join(model['modalities'])}"
     yield f"  Engine:     {'can run it' if body['engine']['supported'] else 'cannot run it'}"
     for file in body["files"]:
-        yield f"  File:       {render.safe(file['path'])} ({fit.megabytes(file['size'])})"
-    if not body["here"]:
+        lies = file["path"] or f"{file['origin']}, not on this disk"
+        yield f"  File:       {render.safe(lies)} ({fit.megabytes(file['size'])})"
+    if not body["files"]:
         yield "  File:       not on this disk"
     yield from _size_lines(body)
     if body["duties"]:
@@ -119,7 +127,9 @@ def _size_lines(body: dict[str, Any]) -> Iterator[str]:
     if "sizes" not in body:
         return
     sizes, plan = body["sizes"], body["fit"]
-    yield f"  Parameters: {sizes['parameters'] / 1e6:.0f} million, {sizes['quant']}"
+    count = sizes["parameters"]
+    known = f"{count / 1e6:.0f} million" if count is not None else "not counted from a distance"
+    yield f"  Parameters: {known}, {sizes['quant']}"
     yield f"  Layers:     {sizes['layers']}, context {sizes['context']} tokens"
     if plan["fits"]:
         needed, free = fit.megabytes(plan["memory"]), fit.megabytes(plan["available"])

@@ -154,6 +154,7 @@ def _identify(part: Part, bundle: Bundle, known: Knowledge) -> Identity:
         evidence=(
             *([settled[0]] if settled else []),
             *(_structure(part.header) if part.header else ()),
+            *_unread(part),
             *(statement.claim for statement in statements),
             *(Claim(licence.source, licence.spelling, Kind.STATEMENT) for licence in licences),
         ),
@@ -308,6 +309,12 @@ def _licences(part: Part, known: Knowledge) -> Iterator[StatedLicence]:
     stated = known.identifications.get(part.sha256) if part.sha256 else None
     if stated is not None and stated.licence:
         yield StatedLicence(stated.licence, "identification")
+
+
+def _unread(part: Part) -> Iterator[Claim]:
+    """Parents whose cards could not be read: they state nothing, and that is said."""
+    for repository in part.chain.unread if part.chain is not None else ():
+        yield Claim(f"card:{repository}", "could not be read", Kind.STATEMENT)
 
 
 # --- What is shown ----------------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from tests.command import launcher
 from tests.headers import statements, write_model
 from tests.hub_server import Fault, HubServer, Stored
 from tests.hub_server import hub as hub
+from tests.terminal import Start
 
 WHO = ("--as", "individual:DE")
 SMOL = "acme/SmolLM2-135M-Instruct-GGUF"
@@ -160,7 +163,7 @@ def padded(path: Path, size: int) -> Path:
 
 def test_a_file_that_turns_out_different_is_judged_again(hub: HubServer, tmp_path: Path) -> None:
     """Where the header is asked for alone, another model's is shown."""
-    tiny = {"layers": 1, "embedding": 256, "feed_forward": 256, "experts": 2, "vocabulary": 300}
+    tiny: dict[str, Any] = {"layers": 1, "embedding": 256, "feed_forward": 256, "experts": 2, "vocabulary": 300}
     real = write_model(tmp_path / "real.gguf", "llama-4-scout", heads=8, kv_heads=8, **tiny)
     size = real.stat().st_size
     honest = padded(tmp_path / "honest.gguf", size)
@@ -259,3 +262,76 @@ def test_the_record_says_which_hub_it_was(hub: HubServer, smol: str, folders: Pl
     origins = [record["files"][0]["origin"] for record in records]
     assert {origin["hub"] for origin in origins} == {hub.url}
     assert {origin["repository"] for origin in origins} == {smol}
+
+
+# --- What stands in the way -----------------------------------------------------------------------
+
+
+def test_what_a_name_shuts_out_is_refused_before_a_gate_of_the_hub(
+    hub: HubServer, scout: str, accepted: Places
+) -> None:
+    hub.repositories[scout].gated = "manual"
+    refused = launcher("run", scout, "hi", *WHO)
+    assert refused.code == 3
+    assert "llama-eu-multimodal" in refused.err
+    gated = launcher("run", scout, "hi", "--as", "individual:US")
+    assert gated.code == 10
+    assert "is gated" in gated.err
+    assert "hf auth login" in gated.err
+
+
+def test_without_an_answer_the_name_alone_still_refuses(accepted: Places) -> None:
+    """Nothing listens where the tests' hub would be."""
+    assert launcher("check", SCOUT, *WHO).code == 3
+    allowed = launcher("check", SCOUT, "--as", "individual:US")
+    assert allowed.code == 10
+    assert "cannot be reached" in allowed.err
+
+
+def test_a_parent_that_cannot_be_read_is_said(hub: HubServer, smollm2_file: Path) -> None:
+    hub.add(SMOL, {SMOL_FILE: smollm2_file}, {**SMOL_CARD, "base_model": "acme/gone"})
+    result = launcher("check", SMOL, *WHO)
+    assert result.code == 0
+    assert "Seen:     card:acme/gone = could not be read" in result.out
+
+
+def test_show_looks_at_what_is_not_here(hub: HubServer, smol: str) -> None:
+    result = launcher("show", smol, *WHO)
+    assert result.code == 0
+    assert f"hf.co/{smol}/{SMOL_FILE}, not on this disk (98 MB)" in result.out
+    assert "Q4_1" in result.out
+    assert hub.sent() < 1_000_000
+
+
+def test_ctrl_c_keeps_what_was_fetched(hub: HubServer, smol: str, terminal: Start) -> None:
+    hub.pace = 20e6
+    screen = terminal("pull", smol, *WHO)
+    screen.expect("MB/s")
+    while hub.sent("store") < 30_000_000:
+        time.sleep(0.05)
+    screen.type("\x03")
+    screen.expect("the same command goes on with it")
+    assert screen.end() == 130
+    hub.pace = 0
+    before = hub.sent("store")
+    assert launcher("pull", smol, *WHO).code == 0
+    assert hub.sent("store") - before < 80_000_000
+
+
+def test_too_little_memory_is_said_before_the_download(hub: HubServer, tmp_path: Path) -> None:
+    said = statements(license="mit")
+    file = write_model(tmp_path / "big.gguf", "llama-3.1-405b", metadata=said)
+    stored = Stored(path=file, sha256="56" * 32, git_sha1="78" * 20)
+    hub.add("acme/big", {"big-Q4_K_M.gguf": stored}, {"license": "mit"})
+    launcher("licences", "accept", "llama3.1", *WHO)
+    result = launcher("pull", "acme/big", *WHO)
+    assert result.code == 9, result.err
+    assert "of memory" in result.err
+    assert hub.sent() < 1_000_000
+
+
+def test_a_bad_rate_is_wrong_use() -> None:
+    for rate in ("0", "fast", "-1", "1T"):
+        result = launcher("pull", "llama3.2:1b", *WHO, "--limit-rate", rate)
+        assert result.code == 2
+        assert "--limit-rate" in result.err
