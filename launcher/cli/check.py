@@ -10,6 +10,7 @@ import click
 
 from launcher import flow
 from launcher.cli import options, render, verdict
+from launcher.reach import Look
 
 
 @click.command("check", short_help="Say whether a model may be run, and why. Loads nothing.")
@@ -28,9 +29,7 @@ def command(model: str, as_json: bool, **values: Any) -> None:
     Ends with 0 (allowed), 3 (refused), 4 (a person must act) or 5 (needs identification).
     """
     request = options.request(model, values)
-    with flow.judged(
-        request, options.asker(values), flow.Look.REPOSITORIES, quick=True
-    ) as judgement:
+    with flow.judged(request, options.asker(values), Look.REPOSITORIES, quick=True) as judgement:
         if as_json:
             text = json.dumps(verdict.as_json(judgement), indent=2, ensure_ascii=False) + "\n"
         else:

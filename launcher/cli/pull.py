@@ -14,10 +14,11 @@ import click
 from launcher import flow
 from launcher.cli import obtaining, options, render, settling, show, verdict
 from launcher.engine.fit import Wishes, megabytes
-from launcher.flow import Judgement, Look
+from launcher.flow import Judgement
 from launcher.models import quants
 from launcher.models.bundle import Bundle
 from launcher.models.cache import Cache
+from launcher.reach import Look
 
 
 @click.command("pull", short_help="Fetch a model, after the gate has allowed it.")

@@ -18,6 +18,7 @@ from launcher.flow import Judgement
 from launcher.models import ggml, quants
 from launcher.models.bundle import Bundle, Part
 from launcher.models.gguf import Header
+from launcher.reach import Look
 
 
 @click.command("show", short_help="Show what a model is: identity, licence, duties, size.")
@@ -35,9 +36,7 @@ def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> N
     launcher show ./model.gguf --json
     """
     request = options.request(model, values)
-    with flow.judged(
-        request, options.asker(values), flow.Look.REPOSITORIES, quick=True
-    ) as judgement:
+    with flow.judged(request, options.asker(values), Look.REPOSITORIES, quick=True) as judgement:
         body = _body(judgement, ctx_size)
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))

