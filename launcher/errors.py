@@ -2,6 +2,7 @@
 
     LauncherError              1   failed
     ├── NotCleared             3, 4 or 5, as the decision says
+    ├── ContextFull            1   a conversation that is longer than the context
     ├── PersonNeeded           4   a declaration, an acceptance or an answer is missing or wrong
     ├── IntegrityError         6   corrupt, hostile, wrong digest, changed while loading
     │   └── HeaderError            the header of a GGUF file
@@ -49,6 +50,10 @@ class LauncherError(Exception):
         self.message = message
         self.hint = hint
         self.commands = tuple(commands)
+
+
+class ContextFull(LauncherError):
+    """A conversation has more tokens than the context holds."""
 
 
 class PersonNeeded(LauncherError):

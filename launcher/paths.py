@@ -75,6 +75,16 @@ class Places:
         return self.cache / "headers"
 
     @property
+    def chat_history(self) -> Path:
+        """What was typed in chats."""
+        return self.state / "chat-history.jsonl"
+
+    @property
+    def sessions(self) -> Path:
+        """Conversations; see `sessions`."""
+        return self.data / "sessions"
+
+    @property
     def library(self) -> Path:
         """Models under names that the user gave them; see `models.library`."""
         return self.data / "models"

@@ -15,11 +15,11 @@ from launcher.errors import LauncherError
 WIDEST = 88  # columns; longer lines are hard to read
 
 
-def safe(text: str) -> str:
+def safe(text: str, harmless: str = "\n\t") -> str:
     """Text from a file or from the net without characters that could steer a terminal."""
     return "".join(
         character
-        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co")
+        if character in harmless or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co")
         else f"\\u{ord(character):04x}"
         for character in text
     )
