@@ -60,8 +60,13 @@ class Mutant:
         return f"{self.kind} {self.id}: {self.edit}"
 
 
-def mutants() -> Iterator[Mutant]:
+@cache
+def mutants() -> tuple[Mutant, ...]:
     """Every single edit of what decides."""
+    return tuple(_mutants())
+
+
+def _mutants() -> Iterator[Mutant]:
     for id in policy.load().licences:
         data = _toml(f"licences/{id}.toml")
         for edit, change in _licence_edits(data):
@@ -499,7 +504,7 @@ def share(part: list[Mutant]) -> Tally:
 
 def run(seed: int, count: int) -> Iterator[Tally]:
     """Looks for `count` mutants, drawn by the seed, and for rules that nothing covers."""
-    every = list(mutants())
+    every = mutants()
     drawn = Random(seed).sample(every, min(count, len(every)))
     covered = Tally(faults=[f"no probe covers {rule}" for rule in uncovered()])
     covered.counts["rules"] = len(list(policy.all_rules(policy.load())))

@@ -43,7 +43,7 @@ def test_single_edits_of_the_policy_are_noticed() -> None:
     every = [str(mutant) for mutant in policy_mutants.mutants()]
     assert len(every) == len(set(every)) > 4000
     assert set(policy_mutants.EQUIVALENT) <= set(every)
-    counts = total(policy_mutants.run(SEED, len(every) // 30)).counts
+    counts = total(policy_mutants.run(SEED, len(every) // 50)).counts
     noticed = counts["reader"] + counts["oracle"] + counts["expectations"]
     assert counts["mutants"] - noticed - counts["equivalent"] == 0
     assert counts["uncovered"] == 0
@@ -146,10 +146,10 @@ def test_the_script_lists_the_campaigns() -> None:
 
 
 def test_the_script_runs_one_and_ends_with_its_figures() -> None:
-    done = campaign("parser-agreement", "--count", "12", "--seed", "5")
+    done = campaign("exhaustive", "--count", "80", "--seed", "5")
     assert done.returncode == 0, done.stdout + done.stderr
     *_, last = done.stdout.splitlines()
-    assert last.startswith("parser-agreement, seed 5: 12 damaged headers: ")
+    assert last.startswith("exhaustive, seed 5: 80 questions, 0 disagreements (")
 
 
 def test_the_script_knows_no_other_names() -> None:

@@ -967,9 +967,12 @@ def family_differences(family: Family) -> Iterator[str]:
 def files_that_fit(family: Family) -> frozenset[str]:
     """The files of `tests/shapes.tsv` that have the structure of a family."""
     alone = Catalogue({family.id: family}, {}, {}, ())
-    return frozenset(
-        name for name in models() if alone.that_fit(asked.header(sizes(name), MappingProxyType({})))
-    )
+    return frozenset(name for name, header in _headers().items() if alone.that_fit(header))
+
+
+@cache
+def _headers() -> Mapping[str, Header]:
+    return {name: asked.header(sizes(name), {}) for name in models()}
 
 
 def _tells(family: Family) -> Iterator[str]:
