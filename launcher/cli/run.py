@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher import flow
 from launcher.asker import Asker, Request
-from launcher.cli import asking, obtaining, options, render, settling
+from launcher.cli import asking, generation, obtaining, options, render, settling
+from launcher.cli.generation import Style
 from launcher.engine.fit import Wishes
-from launcher.errors import ExitCode
+from launcher.errors import ExitCode, LauncherError
 from launcher.licensing import notes, policy, records
+from launcher.reach import Look
 
 if TYPE_CHECKING:
-    from launcher.engine.client import Done, Engine
+    from launcher.engine.client import Done, Engine, Text
 
 STOPPED = 130  # as a shell counts what SIGINT ended
 FAREWELLS = ("/bye", "/exit", "/quit")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
-    """How answers are generated."""
-
-    sampling: dict[str, Any]
-    max_tokens: int | None
-    system: str | None
-
-
 @click.command("run", short_help="Chat with a model, or get one answer.")
 @click.argument("model")
 @click.argument("prompt", nargs=-1)
-@click.option("-n", "--max-tokens", type=click.IntRange(min=1), help="Stop after so many tokens.")
-@click.option("--temp", type=click.FloatRange(min=0), default=0.8, show_default=True)
-@click.option("--top-k", type=click.IntRange(min=0), default=40, show_default=True)
-@click.option("--top-p", type=click.FloatRange(0, 1), default=0.95, show_default=True)
-@click.option("--min-p", type=click.FloatRange(0, 1), default=0.05, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="The same seed, the same text.")
+@generation.styled
 @click.option("-c", "--ctx-size", type=click.IntRange(min=1), help="Context, in tokens.")
 @click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads to compute with.")
 @click.option("--force", is_flag=True, help="Also what does not seem to fit in memory.")
@@ -67,25 +55,15 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     wishes = Wishes(
         context=values.pop("ctx_size"), threads=values.pop("threads"), force=values.pop("force")
     )
-    style = _style(values)
+    style = generation.style(values)
     with _opened(request, asker, wishes, set_up=set_up, confined=confined) as engine:
         text = _prompt(prompt)
         if text is None:
+            if style.logprobs is not None:
+                raise click.UsageError("--logprobs is for single answers: give a prompt.")
             _chat(engine, style, model)
         else:
             sys.exit(_answer_once(engine, style, text))
-
-
-def _style(values: dict[str, Any]) -> Style:
-    sampling = {
-        "temperature": values["temp"],
-        "top_k": values["top_k"],
-        "top_p": values["top_p"],
-        "min_p": values["min_p"],
-    }
-    if values["seed"] is not None:
-        sampling["seed"] = values["seed"]
-    return Style(sampling=sampling, max_tokens=values["max_tokens"], system=values["system"])
 
 
 @contextlib.contextmanager
@@ -95,7 +73,7 @@ def _opened(
     """The whole way: judged, asked about, cleared, loaded."""
     if set_up:
         _set_up(request, asker)
-    with flow.judged(request, asker, flow.Look.HUB) as judgement:
+    with flow.judged(request, asker, Look.HUB) as judgement:
         judgement = settling.settle(judgement, asker)
         if asking.on_terminal():
             _say_dates()
@@ -129,7 +107,7 @@ def _set_up(request: Request, asker: Asker) -> None:
 
     if build.is_ready():
         return
-    with flow.judged(request, asker, flow.Look.HUB) as judgement:
+    with flow.judged(request, asker, Look.HUB) as judgement:
         flow.refuse(settling.settle(judgement, asker), asker)
     build.ensure()
 
@@ -153,7 +131,20 @@ def _prompt(words: Sequence[str]) -> str | None:
 
 def _answer_once(engine: Engine, style: Style, text: str) -> int:
     done = _answer(engine, style, _opening(style, text))[1]
+    if done.reason == "context":
+        raise LauncherError(
+            _full(done, engine),
+            hint="The answer is not finished. Use a longer context (--ctx-size), or say with "
+            "--max-tokens how long it may be.",
+        )
     return STOPPED if done.reason == "stopped" else ExitCode.DONE
+
+
+def _full(done: Done, engine: Engine) -> str:
+    return (
+        f"The context is full: {done.prompt_tokens} tokens of the conversation and {done.tokens} "
+        f"of the answer, of {engine.loaded.context} in all"
+    )
 
 
 def _opening(style: Style, text: str) -> list[dict[str, str]]:
@@ -168,23 +159,27 @@ def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]]) ->
     parts: list[str] = []
     steered = sys.stdout.isatty()
     with _interruptible(engine) as interrupted:
-        events = engine.generate(messages, sampling=style.sampling, max_tokens=style.max_tokens)
+        events = engine.generate(messages, **style.wishes)
         if interrupted():
             engine.stop()  # Ctrl-C came before there was anything to stop
         for event in events:
             if isinstance(event, Done):
                 break
             parts.append(event.text)
-            sys.stdout.write(render.safe(event.text) if steered else event.text)
+            shown = event.text if style.logprobs is None else _measured(event)
+            sys.stdout.write(render.safe(shown) if steered else shown)
             sys.stdout.flush()
     text = "".join(parts)
-    if not text.endswith("\n"):
+    if style.logprobs is None and not text.endswith("\n"):
         sys.stdout.write("\n")
         sys.stdout.flush()
     assert isinstance(event, Done)
-    if event.reason == "context":
-        click.echo("The context is full, so the answer ends here (--ctx-size).", err=True)
     return text, event
+
+
+def _measured(event: Text) -> str:
+    """A line for each token; what was only held back is no token."""
+    return "" if event.logprobs is None else json.dumps(event.logprobs) + "\n"
 
 
 @contextlib.contextmanager
@@ -226,5 +221,7 @@ def _chat(engine: Engine, style: Style, model: str) -> None:
             return
         if line:
             messages.append({"role": "user", "content": line})
-            text, _ = _answer(engine, style, messages)
+            text, done = _answer(engine, style, messages)
+            if done.reason == "context":
+                click.echo(f"{_full(done, engine)} (--ctx-size).", err=True)
             messages.append({"role": "assistant", "content": text})

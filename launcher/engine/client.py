@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,35 +19,18 @@ from types import TracebackType
 from typing import IO, Any
 
 from launcher.clearance import Cleared
-from launcher.engine import environment
+from launcher.engine import environment, failures
 from launcher.engine.messages import Channel, Closed, Message
 from launcher.engine.sandbox import Level
 from launcher.errors import (
-    DoesNotFit,
     EngineDied,
     IntegrityError,
-    LauncherError,
-    Unsupported,
 )
-from launcher.models.bundle import Bundle, Role
+from launcher.models.bundle import Bundle
 from launcher.models.gguf import Header
 
 TAIL = 4096  # bytes of the worker's last words that are kept
 PATIENCE = 10.0  # seconds for a worker that has hung up to be gone
-_SMALLER = "Try a shorter context (--ctx-size), a smaller model or quant."
-# What Python, C++, ggml and OpenMP say when they are refused memory.
-_NO_MEMORY = (
-    "MemoryError",
-    "bad_alloc",
-    "out of memory",
-    "failed to allocate",
-    "unable to allocate",
-    "Cannot allocate",
-    "mem_buffer != NULL",
-    "can't start new thread",
-    "Thread creation failed",
-)
-REBUILD = "launcher doctor --rebuild"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +38,8 @@ class Text:
     """A piece of the answer."""
 
     text: str
+    logprobs: Mapping[str, Any] | None = None
+    """Of the token that the piece comes from, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +47,7 @@ class Done:
     """The end of an answer."""
 
     reason: str
-    """`end`, `length`, `context` (the context is full) or `stopped`."""
+    """`end`, `stop` (a text that ends it), `length`, `context` (which is full) or `stopped`."""
     prompt_tokens: int
     prompt_computed: int
     """Of those, how many were not already in the cache."""
@@ -158,9 +142,13 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - TAIL))
-        return _died(status, self._errors.read().decode("utf-8", "replace").strip())
+        return failures.died(status, self.last_words())
+
+    def last_words(self) -> str:
+        """The end of what the worker wrote to its standard error."""
+        size = os.fstat(self._errors.fileno()).st_size
+        data = os.pread(self._errors.fileno(), TAIL, max(0, size - TAIL))
+        return data.decode("utf-8", "replace").strip()
 
 
 class Engine:
@@ -189,9 +177,9 @@ class Engine:
             [file.descriptor for file in files],
         )
         if reply["type"] == "failed" and reply["kind"] == "sandbox":
-            raise _not_confined(reply["message"])
+            raise failures.not_confined(reply["message"])
         if reply["type"] == "failed":
-            raise _load_error(bundle, reply["message"])
+            raise failures.load_error(bundle, reply["message"])
         for file in files:
             file.refuse_change()
         _refuse_difference(bundle, header, reply)
@@ -209,8 +197,15 @@ class Engine:
         *,
         sampling: dict[str, Any],
         max_tokens: int | None,
+        stop: Sequence[str] = (),
+        grammar: str = "",
+        json_schema: str = "",
+        logprobs: int | None = None,
     ) -> Iterator[Text | Done]:
-        """Asks for the answer to a conversation; it comes piece by piece, and a `Done` ends it."""
+        """Asks for the answer to a conversation; it comes piece by piece, and a `Done` ends it.
+
+        `sampling` has fields of `Sampling`; `logprobs` asks for so many of the likeliest tokens.
+        """
         self._number += 1
         self._worker.send(
             {
@@ -219,6 +214,10 @@ class Engine:
                 "messages": list(messages),
                 "sampling": sampling,
                 "max_tokens": max_tokens,
+                "stop": list(stop),
+                "grammar": grammar,
+                "json_schema": json_schema,
+                "logprobs": logprobs,
             }
         )
         return self._events()
@@ -227,13 +226,13 @@ class Engine:
         while True:
             reply = self._worker.receive()
             if reply["type"] == "text":
-                yield Text(text=reply["text"])
+                yield Text(text=reply["text"], logprobs=reply.get("logprobs"))
             elif reply["type"] == "done":
                 del reply["type"]
                 yield Done(**reply)
                 return
             else:
-                raise _generation_error(reply)
+                raise failures.generation_error(reply, self._worker.last_words())
 
     def stop(self) -> None:
         """Ends the answer that was asked for last; what was generated so far still arrives."""
@@ -282,103 +281,3 @@ def _refuse_difference(bundle: Bundle, header: Header, reply: Message) -> None:
             + "; ".join(differences),
             hint="Nothing was generated. Do not use this file.",
         )
-
-
-def _not_confined(level: str) -> Unsupported:
-    reached = {"partial": "only in part", "none": "not at all"}[level]
-    return Unsupported(
-        f"The engine can be confined {reached} on this system, and --require-sandbox was given",
-        hint="It takes Linux 5.13 or newer with Landlock and seccomp. Nothing was loaded.",
-    )
-
-
-def _load_error(bundle: Bundle, words: str) -> LauncherError:
-    """The engine's own words on a failed load, sorted by what can be done about it."""
-    last = _telling(words)
-    if "unknown model architecture" in words:
-        line = _first(words, "unknown model architecture")
-        return Unsupported(f"The engine cannot run {bundle.main.name}: {line}")
-    if any(said in words for said in _NO_MEMORY):
-        return DoesNotFit(
-            f"There was not enough memory to load {bundle.main.name}",
-            hint=_SMALLER,
-        )
-    if any(part.role is Role.SHARD for part in bundle.parts) and "split" in words:
-        return IntegrityError(f"The shards of {bundle.main.name} do not belong together: {last}")
-    return IntegrityError(
-        f"The engine could not load {bundle.main.name}: {last}",
-        hint="The file is damaged or incomplete. Get it again from where it came from.",
-    )
-
-
-def _telling(words: str) -> str:
-    """The line that says what was wrong, not the one that says that something was."""
-    lines = words.splitlines()
-    causes = [line for line in lines if "error loading model" in line]
-    line = (causes or lines or ["it gave no reason"])[-1]
-    return line.partition("error loading model: ")[2] or line
-
-
-def _first(words: str, wanted: str) -> str:
-    return next((line for line in words.splitlines() if wanted in line), wanted)
-
-
-def _generation_error(reply: Message) -> LauncherError:
-    if reply["kind"] == "context":
-        return LauncherError(
-            _sentence(reply["message"]),
-            hint="Use a longer context (--ctx-size), or a shorter text. Nothing was cut off.",
-        )
-    if reply["kind"] == "template":
-        return _template_error(reply["cause"], reply["message"])
-    return LauncherError(f"The engine could not answer: {reply['message']}")
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _template_error(cause: str, message: str) -> LauncherError:
-    if cause == "refused":
-        return LauncherError(_sentence(message))
-    return IntegrityError(
-        _sentence(message),
-        hint="The template is a part of the model's file. Get the file from elsewhere.",
-    )
-
-
-def _died(status: int, last_words: str) -> EngineDied:
-    """The worker's end as a sentence and a remedy."""
-    last = last_words.splitlines()[-1] if last_words else ""
-    if any(words in last_words for words in _NO_MEMORY):
-        return _out_of_memory(f" and was ended by {_name(-status)}" if status < 0 else "")
-    if status >= 0:
-        return EngineDied(f"The engine ended unexpectedly: {last or f'exit code {status}'}")
-    name = _name(-status)
-    if name == "SIGKILL":
-        return EngineDied(
-            "The engine was ended by SIGKILL, most likely because the system ran out of memory",
-            hint=_SMALLER,
-        )
-    if name == "SIGILL":
-        return EngineDied(
-            "The engine was ended by SIGILL: it was built with instructions that fail on this "
-            "processor",
-            hint="Build it again with those switched off:",
-            commands=[REBUILD],
-        )
-    return EngineDied(
-        f"The engine was ended by {name}{f': {last}' if last else ''}",
-        hint="The file may be damaged or made to do this, or the engine badly built. Nothing "
-        "else was harmed. If other files die, too, build the engine again:",
-        commands=[REBUILD],
-    )
-
-
-def _out_of_memory(how: str) -> EngineDied:
-    return EngineDied(f"The engine ran out of memory{how}", hint=_SMALLER)
-
-
-def _name(number: int) -> str:
-    """A signal's name."""
-    return signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,10 @@ from typing import Any
 
 class LoadFailed(Exception):
     """The engine refused the files; its own words say why."""
+
+
+class BadSchema(Exception):
+    """A JSON schema that no grammar can be made of."""
 
 
 class DecodeFailed(Exception):
@@ -63,18 +66,6 @@ def start() -> None:
     """Prepares the engine; its warnings and errors go to `log_lines`, the rest nowhere."""
     lib.llama_log_set(_keep_log, None)
     lib.llama_backend_init()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How the next token is chosen: names and defaults as in llama.cpp's common/common.h."""
-
-    temperature: float = 0.8
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    seed: int = 0xFFFFFFFF
-    """LLAMA_DEFAULT_SEED: another one each time."""
 
 
 class Model:
@@ -176,6 +167,7 @@ class Context:
         parameters.n_threads = threads
         parameters.n_threads_batch = threads
         parameters.no_perf = True
+        self.model = model
         self._context = lib.llama_init_from_model(model.handle, parameters)
         if not self._context:
             raise LoadFailed("\n".join(log_lines) or "the engine could not make a context")
@@ -191,6 +183,16 @@ class Context:
     @property
     def handle(self) -> Any:
         return self._context
+
+    def scores(self) -> memoryview[float]:
+        """Of all tokens, after the last step; valid until the next."""
+        first = lib.llama_get_logits_ith(self._context, -1)
+        count = lib.llama_vocab_n_tokens(self.model.vocabulary)
+        return (
+            memoryview((ctypes.c_float * count).from_address(ctypes.addressof(first.contents)))
+            .cast("B")
+            .cast("f")
+        )
 
     def keep(self, wanted: Sequence[int]) -> int:
         """Drops from the cache what does not begin `wanted`; returns how many tokens stay.
@@ -236,30 +238,23 @@ class Context:
             raise DecodeFailed(f"llama_decode gave {status}: {' '.join(log_lines[-2:])}")
 
 
-class Sampler:
-    """Chooses the next token from the scores of the last."""
+def grammar_of_schema(schema: str) -> str:
+    """A grammar for JSON that a schema describes. Raises `BadSchema`."""
+    from llama_cpp import llama_grammar
 
-    def __init__(self, sampling: Sampling) -> None:
-        self._chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        for sampler in self._samplers(sampling):
-            lib.llama_sampler_chain_add(self._chain, sampler)
-
-    def _samplers(self, sampling: Sampling) -> Iterator[Any]:
-        if sampling.temperature <= 0:
-            yield lib.llama_sampler_init_greedy()
-            return
-        yield lib.llama_sampler_init_top_k(sampling.top_k)
-        yield lib.llama_sampler_init_top_p(sampling.top_p, 0)
-        yield lib.llama_sampler_init_min_p(sampling.min_p, 0)
-        yield lib.llama_sampler_init_temp(sampling.temperature)
-        yield lib.llama_sampler_init_dist(sampling.seed)
-
-    def choose(self, context: Context) -> int:
-        """The next token."""
-        return int(lib.llama_sampler_sample(self._chain, context.handle, -1))
-
-    def close(self) -> None:
-        lib.llama_sampler_free(self._chain)
+    try:
+        return str(llama_grammar.json_schema_to_gbnf(schema))
+    except RecursionError as error:
+        raise BadSchema("it is nested too deeply") from error
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
+        raise BadSchema(str(error) or type(error).__name__) from error
 
 
 def system_info() -> str:

@@ -6,7 +6,6 @@ at them.
 
 from __future__ import annotations
 
-import codecs
 import queue
 import sys
 import threading
@@ -14,8 +13,11 @@ import time
 from collections.abc import Sequence
 
 from launcher.engine import llama, sandbox
+from launcher.engine.answer import Answer, Asked
 from launcher.engine.messages import Channel, Closed, Message, close_all
 from launcher.engine.rendering import Renderer
+from launcher.engine.sampler import BadGrammar, Sampler
+from launcher.engine.sampling import Sampling
 
 LONGEST_TOKEN = 256  # bytes; what has more of them for each token is not worth counting
 
@@ -107,15 +109,36 @@ class Service:
         prompt = self._prompt(message)
         if prompt is None:
             return
-        room = self.context.size - len(prompt)
-        if room < 1:
+        if len(prompt) >= self.context.size:
             self._too_long(str(len(prompt)))
             return
-        sampler = llama.Sampler(llama.Sampling(**message["sampling"]))
         try:
-            Answer(self, message, prompt, sampler, room).give()
+            sampler = self._sampler(message)
+        except (BadGrammar, llama.BadSchema) as error:
+            self._fail("grammar", str(error))
+            return
+        number: int = message["number"]
+        asked = Asked(
+            prompt=prompt,
+            max_tokens=message["max_tokens"],
+            stops=message.get("stop", ()),
+            send=self.channel.send,
+            unwanted=lambda: self.inbox.stopped >= number,
+        )
+        try:
+            Answer(self.model, self.context, sampler, asked).give()
         finally:
             sampler.close()
+
+    def _sampler(self, message: Message) -> Sampler:
+        """Raises `BadGrammar` or `BadSchema`."""
+        schema, grammar = message.get("json_schema", ""), message.get("grammar", "")
+        return Sampler(
+            self.context,
+            Sampling(**message["sampling"]),
+            grammar=llama.grammar_of_schema(schema) if schema else grammar,
+            logprobs=message.get("logprobs"),
+        )
 
     def _prompt(self, message: Message) -> list[int] | None:
         """The tokens of the conversation; None when the template failed, which is then said."""
@@ -132,71 +155,6 @@ class Service:
             return None
         add_special = self.model.adds_bos() and not (bos and text.startswith(bos))
         return self.model.tokens(text, add_special=add_special, parse_special=True)
-
-
-class Answer:
-    """One answer, token by token."""
-
-    def __init__(
-        self,
-        service: Service,
-        message: Message,
-        prompt: Sequence[int],
-        sampler: llama.Sampler,
-        room: int,
-    ) -> None:
-        max_tokens: int | None = message["max_tokens"]
-        self.number: int = message["number"]
-        self.service = service
-        self.prompt = prompt
-        self.sampler = sampler
-        self.limit = room if max_tokens is None else min(max_tokens, room)
-        self.ran_out = "context" if max_tokens is None or max_tokens > room else "length"
-        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.count = 0
-
-    def stop(self) -> bool:
-        """Whether nobody wants the rest."""
-        return self.service.inbox.stopped >= self.number
-
-    def give(self) -> None:
-        """Sends the answer in pieces, then why it ended."""
-        context = self.service.context
-        started = time.perf_counter()
-        kept = context.keep(self.prompt)
-        filled = context.fill(self.prompt[kept:], self.stop)
-        first = time.perf_counter()
-        reason = self._tokens() if filled else "stopped"
-        self._say(self.decoder.decode(b"", final=True))
-        self.service.channel.send(
-            {
-                "type": "done",
-                "reason": reason,
-                "prompt_tokens": len(self.prompt),
-                "prompt_computed": len(self.prompt) - kept,
-                "tokens": self.count,
-                "prompt_seconds": first - started,
-                "seconds": time.perf_counter() - first,
-            }
-        )
-
-    def _tokens(self) -> str:
-        context, model = self.service.context, self.service.model
-        while self.count < self.limit:
-            token = self.sampler.choose(context)
-            if model.ends_answer(token):
-                return "end"
-            self.count += 1
-            self._say(self.decoder.decode(model.piece(token)))
-            if self.stop():
-                return "stopped"
-            if self.count < self.limit:
-                context.step(token)
-        return self.ran_out
-
-    def _say(self, text: str) -> None:
-        if text:
-            self.service.channel.send({"type": "text", "text": text})
 
 
 def confined(files: Sequence[int]) -> sandbox.Level:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def asker() -> Asker:
 
 
 @contextlib.contextmanager
-def cleared_file(path: Path, asker: Asker, **wishes: int) -> Iterator[Cleared]:
+def cleared_file(path: Path, asker: Asker, **wishes: Any) -> Iterator[Cleared]:
     """A file that passed the gate, kept open while the block runs."""
     with flow.judged(Request(model=str(path)), asker) as judgement:
         yield flow.clear(judgement, Wishes(**wishes), asker)

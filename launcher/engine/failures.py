@@ -1,0 +1,131 @@
+"""What the worker says when something fails, and how it ends, as errors with a remedy."""
+
+from __future__ import annotations
+
+import signal
+
+from launcher.engine.messages import Message
+from launcher.errors import DoesNotFit, EngineDied, IntegrityError, LauncherError, Unsupported
+from launcher.models.bundle import Bundle, Role
+
+REBUILD = "launcher doctor --rebuild"
+_BAD_GRAMMAR = "error parsing grammar: "
+_SMALLER = "Try a shorter context (--ctx-size), a smaller model or quant."
+# What Python, C++, ggml and OpenMP say when they are refused memory.
+_NO_MEMORY = (
+    "MemoryError",
+    "bad_alloc",
+    "out of memory",
+    "failed to allocate",
+    "unable to allocate",
+    "Cannot allocate",
+    "mem_buffer != NULL",
+    "can't start new thread",
+    "Thread creation failed",
+)
+
+
+def not_confined(level: str) -> Unsupported:
+    """That the sandbox was insisted on where there is none."""
+    reached = {"partial": "only in part", "none": "not at all"}[level]
+    return Unsupported(
+        f"The engine can be confined {reached} on this system, and --require-sandbox was given",
+        hint="It takes Linux 5.13 or newer with Landlock and seccomp. Nothing was loaded.",
+    )
+
+
+def load_error(bundle: Bundle, words: str) -> LauncherError:
+    """The engine's own words on a failed load, sorted by what can be done about it."""
+    last = _telling(words)
+    if "unknown model architecture" in words:
+        line = _first(words, "unknown model architecture")
+        return Unsupported(f"The engine cannot run {bundle.main.name}: {line}")
+    if any(said in words for said in _NO_MEMORY):
+        return DoesNotFit(
+            f"There was not enough memory to load {bundle.main.name}",
+            hint=_SMALLER,
+        )
+    if any(part.role is Role.SHARD for part in bundle.parts) and "split" in words:
+        return IntegrityError(f"The shards of {bundle.main.name} do not belong together: {last}")
+    return IntegrityError(
+        f"The engine could not load {bundle.main.name}: {last}",
+        hint="The file is damaged or incomplete. Get it again from where it came from.",
+    )
+
+
+def _telling(words: str) -> str:
+    """The line that says what was wrong, not the one that says that something was."""
+    lines = words.splitlines()
+    causes = [line for line in lines if "error loading model" in line]
+    line = (causes or lines or ["it gave no reason"])[-1]
+    return line.partition("error loading model: ")[2] or line
+
+
+def _first(words: str, wanted: str) -> str:
+    return next((line for line in words.splitlines() if wanted in line), wanted)
+
+
+def generation_error(reply: Message, last_words: str) -> LauncherError:
+    """Why there is no answer, sorted by what can be done about it."""
+    if reply["kind"] == "grammar":
+        said = [line for line in last_words.splitlines() if _BAD_GRAMMAR in line]
+        why = reply["message"] or (said or ["it is none"])[-1].rpartition(_BAD_GRAMMAR)[2]
+        return LauncherError(f"The grammar or JSON schema cannot be used: {why}")
+    if reply["kind"] == "context":
+        return LauncherError(
+            _sentence(reply["message"]),
+            hint="Use a longer context (--ctx-size), or a shorter text. Nothing was cut off.",
+        )
+    if reply["kind"] == "template":
+        return _template_error(reply["cause"], reply["message"])
+    return LauncherError(f"The engine could not answer: {reply['message']}")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _template_error(cause: str, message: str) -> LauncherError:
+    if cause == "refused":
+        return LauncherError(_sentence(message))
+    return IntegrityError(
+        _sentence(message),
+        hint="The template is a part of the model's file. Get the file from elsewhere.",
+    )
+
+
+def died(status: int, last_words: str) -> EngineDied:
+    """The worker's end as a sentence and a remedy."""
+    last = last_words.splitlines()[-1] if last_words else ""
+    if any(words in last_words for words in _NO_MEMORY):
+        return _out_of_memory(f" and was ended by {_name(-status)}" if status < 0 else "")
+    if status >= 0:
+        return EngineDied(f"The engine ended unexpectedly: {last or f'exit code {status}'}")
+    name = _name(-status)
+    if name == "SIGKILL":
+        return EngineDied(
+            "The engine was ended by SIGKILL, most likely because the system ran out of memory",
+            hint=_SMALLER,
+        )
+    if name == "SIGILL":
+        return EngineDied(
+            "The engine was ended by SIGILL: it was built with instructions that fail on this "
+            "processor",
+            hint="Build it again with those switched off:",
+            commands=[REBUILD],
+        )
+    return EngineDied(
+        f"The engine was ended by {name}{f': {last}' if last else ''}",
+        hint="The file may be damaged or made to do this, or the engine badly built. Nothing "
+        "else was harmed. If other files die, too, build the engine again:",
+        commands=[REBUILD],
+    )
+
+
+def _out_of_memory(how: str) -> EngineDied:
+    return EngineDied(f"The engine ran out of memory{how}", hint=_SMALLER)
+
+
+def _name(number: int) -> str:
+    """A signal's name."""
+    return signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"

@@ -1,0 +1,231 @@
+"""Chooses tokens by llama.cpp's samplers, in the order in which its own tools chain them.
+
+Without a grammar and without log probabilities all of it happens in one call of the engine.
+Source: common_sampler_init and common_sampler_sample in common/sampling.cpp.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.engine.llama import Context, Model, lib
+from launcher.engine.sampling import Sampling
+
+_DRY_BREAKERS = (b"\n", b":", b'"', b"*")
+_MIROSTAT_M = 100
+_LEAST = 1e-45  # the smallest probability that the engine's numbers can hold
+
+
+class BadGrammar(Exception):
+    """The grammar is none; what is wrong with it, the engine has written to standard error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A token's log probability, before any sampler, and those of the likeliest."""
+
+    token: int
+    logprob: float
+    top: Sequence[tuple[int, float]]
+
+
+class Sampler:
+    """One answer's samplers."""
+
+    def __init__(
+        self,
+        context: Context,
+        sampling: Sampling,
+        *,
+        grammar: str = "",
+        logprobs: int | None = None,
+    ) -> None:
+        """Raises `BadGrammar`."""
+        self._context = context
+        self._sampling = sampling
+        self._logprobs = logprobs
+        self.measured: Measured | None = None
+        model = context.model
+        self._grammar = (
+            lib.llama_sampler_init_grammar(
+                model.vocabulary, grammar.encode("utf-8", "surrogatepass"), b"root"
+            )
+            if grammar
+            else None
+        )
+        if grammar and not self._grammar:
+            raise BadGrammar
+        self._chain = _chain(_samplers(model, context, sampling))
+        slow = self._grammar is not None or logprobs is not None
+        self._candidates = Candidates(context) if slow else None
+
+    def saw(self, tokens: Sequence[int]) -> None:
+        """What stands before the answer; penalties count it, too."""
+        if not self._sampling.penalises:
+            return
+        wanted = max(self._sampling.repeat_last_n, self._sampling.dry_penalty_last_n)
+        whole = self._sampling.repeat_last_n < 0
+        for token in tokens if whole else tokens[-wanted:]:
+            lib.llama_sampler_accept(self._chain, token)
+
+    def choose(self) -> int:
+        """The next token."""
+        if self._candidates is None:
+            return int(lib.llama_sampler_sample(self._chain, self._context.handle, -1))
+        token = self._chosen(self._candidates)
+        lib.llama_sampler_accept(self._chain, token)
+        if self._grammar is not None:
+            lib.llama_sampler_accept(self._grammar, token)
+        if self._logprobs is not None:
+            self.measured = self._candidates.measure(token, self._logprobs)
+        return token
+
+    def _chosen(self, candidates: Candidates) -> int:
+        """Most tokens fit the grammar: only where one does not are all held against it."""
+        token = candidates.choose(self._chain)
+        if self._grammar is None or candidates.allows(self._grammar, token):
+            return token
+        return candidates.choose(self._grammar, self._chain)
+
+    def close(self) -> None:
+        lib.llama_sampler_free(self._chain)
+        if self._grammar is not None:
+            lib.llama_sampler_free(self._grammar)
+        if self._candidates is not None:
+            self._candidates.close()
+
+
+class Candidates:
+    """All tokens and their scores in the engine's form, filled without a loop in Python."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._count = lib.llama_vocab_n_tokens(context.model.vocabulary)
+        size = ctypes.sizeof(lib.llama_token_data)
+        self._bytes = bytearray(size * self._count)
+        memoryview(self._bytes).cast("i")[0::3] = memoryview(array("i", range(self._count)))
+        self._fresh = bytes(self._bytes)
+        self._scores = memoryview(self._bytes).cast("f")[1::3]
+        self._data = (lib.llama_token_data * self._count).from_buffer(self._bytes)
+        self._one = (lib.llama_token_data * 1)()
+        self._softmax = lib.llama_sampler_init_dist(0)
+
+    def close(self) -> None:
+        lib.llama_sampler_free(self._softmax)
+
+    def choose(self, *samplers: Any) -> int:
+        """The token that is left when these samplers have had their say."""
+        found = self._filled()
+        for sampler in samplers:
+            lib.llama_sampler_apply(sampler, ctypes.byref(found))
+        return int(found.data[found.selected].id)
+
+    def allows(self, grammar: Any, token: int) -> bool:
+        self._one[0].id, self._one[0].logit = token, 1.0
+        one = _array(self._one, 1)
+        lib.llama_sampler_apply(grammar, ctypes.byref(one))
+        return not math.isinf(self._one[0].logit)
+
+    def measure(self, token: int, count: int) -> Measured:
+        """What the model itself thought of a token, and which it thought likeliest."""
+        found = self._filled()
+        lib.llama_sampler_apply(self._softmax, ctypes.byref(found))
+        own = _log(self._data[token].p)  # still in the order of the vocabulary
+        largest = lib.llama_sampler_init_top_k(max(count, 1))
+        lib.llama_sampler_apply(largest, ctypes.byref(found))
+        lib.llama_sampler_free(largest)
+        top = [
+            (int(found.data[i].id), _log(found.data[i].p)) for i in range(min(count, found.size))
+        ]
+        return Measured(token=token, logprob=own, top=top)
+
+    def _filled(self) -> Any:
+        ctypes.memmove(self._data, self._fresh, len(self._fresh))
+        self._scores[:] = self._context.scores()
+        return _array(self._data, self._count)
+
+
+def _array(data: Any, count: int) -> Any:
+    pointer = ctypes.cast(data, ctypes.POINTER(lib.llama_token_data))
+    return lib.llama_token_data_array(data=pointer, size=count, selected=-1, sorted=False)
+
+
+def _log(probability: float) -> float:
+    return math.log(max(probability, _LEAST))
+
+
+def _chain(samplers: Iterator[Any]) -> Any:
+    chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+    for sampler in samplers:
+        lib.llama_sampler_chain_add(chain, sampler)
+    return chain
+
+
+def _samplers(model: Model, context: Context, sampling: Sampling) -> Iterator[Any]:
+    yield from _suppressing(model)
+    if sampling.mirostat:
+        yield from _mirostat(model, sampling)
+        return
+    yield from _penalties(model, context, sampling)
+    if sampling.is_greedy:
+        yield lib.llama_sampler_init_greedy()
+        return
+    yield lib.llama_sampler_init_top_n_sigma(sampling.top_n_sigma)
+    yield lib.llama_sampler_init_top_k(sampling.top_k)
+    yield lib.llama_sampler_init_typical(sampling.typical_p, 0)
+    yield lib.llama_sampler_init_top_p(sampling.top_p, 0)
+    yield lib.llama_sampler_init_min_p(sampling.min_p, 0)
+    chance, threshold = sampling.xtc_probability, sampling.xtc_threshold
+    yield lib.llama_sampler_init_xtc(chance, threshold, 0, sampling.seed)
+    yield lib.llama_sampler_init_temp_ext(
+        sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exp
+    )
+    yield lib.llama_sampler_init_dist(sampling.seed)
+
+
+def _suppressing(model: Model) -> Iterator[Any]:
+    """Tokens that the model's file says must not be chosen."""
+    count = ctypes.c_int32()
+    tokens = lib.llama_vocab_get_suppress_tokens(model.vocabulary, ctypes.byref(count))
+    if count.value > 0:
+        biases = (lib.llama_logit_bias * count.value)(
+            *((tokens[number], -math.inf) for number in range(count.value))
+        )
+        size = lib.llama_vocab_n_tokens(model.vocabulary)
+        yield lib.llama_sampler_init_logit_bias(size, count.value, biases)
+
+
+def _penalties(model: Model, context: Context, sampling: Sampling) -> Iterator[Any]:
+    if not sampling.penalises:
+        return
+    yield lib.llama_sampler_init_penalties(
+        lib.llama_vocab_n_tokens(model.vocabulary),
+        context.size if sampling.repeat_last_n < 0 else sampling.repeat_last_n,
+        sampling.repeat_penalty,
+        sampling.frequency_penalty,
+        sampling.presence_penalty,
+    )
+    yield lib.llama_sampler_init_dry(
+        model.vocabulary,
+        sampling.dry_multiplier,
+        sampling.dry_base,
+        sampling.dry_allowed_length,
+        sampling.dry_penalty_last_n,
+        (ctypes.c_char_p * len(_DRY_BREAKERS))(*_DRY_BREAKERS),
+        len(_DRY_BREAKERS),
+    )
+
+
+def _mirostat(model: Model, sampling: Sampling) -> Iterator[Any]:
+    yield lib.llama_sampler_init_temp(sampling.temperature)
+    target, rate = sampling.mirostat_ent, sampling.mirostat_lr
+    if sampling.mirostat == 1:
+        size = lib.llama_vocab_n_tokens(model.vocabulary)
+        yield lib.llama_sampler_init_mirostat(size, sampling.seed, target, rate, _MIROSTAT_M)
+    else:
+        yield lib.llama_sampler_init_mirostat_v2(sampling.seed, target, rate)
