@@ -29,6 +29,18 @@ def refuse_unloadable(bundle: Bundle) -> None:
         )
 
 
+def refuse_missing_engine() -> None:
+    """Raises `Unsupported` where no engine is installed; does not load it."""
+    import importlib.util
+
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise Unsupported(
+            "The engine (llama.cpp) is not installed",
+            hint="This builds it for this processor, and tries it:",
+            commands=["launcher doctor --rebuild"],
+        )
+
+
 def unsupported(decision: Decision) -> Unsupported:
     """The engine does not know the architecture; which other one does, where that is known."""
     architecture = decision.architecture

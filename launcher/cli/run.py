@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher import flow
+from launcher import flow, shortfalls
 from launcher.asker import Asker, Request
 from launcher.cli import asking, generation, obtaining, options, render, settling
 from launcher.cli.generation import Style
@@ -78,6 +78,7 @@ def _opened(
         if asking.on_terminal():
             _say_dates()
         cleared = flow.clear(judgement, wishes, asker)
+        shortfalls.refuse_missing_engine()  # before anything is fetched for it
         from launcher.engine.client import Worker
 
         with (
