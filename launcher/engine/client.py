@@ -30,7 +30,7 @@ from launcher.models.bundle import Bundle
 from launcher.models.gguf import Header
 
 TAIL = 4096  # bytes of the worker's last words that are kept
-PATIENCE = 10.0  # seconds for a worker that has hung up to be gone
+PATIENCE = 5.0  # seconds for a worker that has hung up to be gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,8 @@ class Worker:
             status = self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            status = self.process.wait()
+            self.process.wait()
+            return failures.nonsense()
         return failures.died(status, self.last_words())
 
     def last_words(self) -> str:
@@ -225,14 +226,13 @@ class Engine:
     def _events(self) -> Iterator[Text | Done]:
         while True:
             reply = self._worker.receive()
-            if reply["type"] == "text":
-                yield Text(text=reply["text"], logprobs=reply.get("logprobs"))
-            elif reply["type"] == "done":
-                del reply["type"]
-                yield Done(**reply)
+            try:
+                event = _event(reply, self._worker)
+            except (KeyError, TypeError):
+                raise failures.nonsense() from None
+            yield event
+            if isinstance(event, Done):
                 return
-            else:
-                raise failures.generation_error(reply, self._worker.last_words())
 
     def stop(self) -> None:
         """Ends the answer that was asked for last; what was generated so far still arrives."""
@@ -248,6 +248,16 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         self._worker.close()
+
+
+def _event(reply: Message, worker: Worker) -> Text | Done:
+    """What an answer's message means; raises the error that it tells of."""
+    kind = reply.pop("type")
+    if kind == "text":
+        return Text(text=reply["text"], logprobs=reply.get("logprobs"))
+    if kind == "done":
+        return Done(**reply)
+    raise failures.generation_error(reply, worker.last_words())
 
 
 def _comparable(header: Header) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import signal
 
 from launcher.engine.messages import Message
-from launcher.errors import DoesNotFit, EngineDied, IntegrityError, LauncherError, Unsupported
+from launcher.errors import (
+    ContextFull,
+    DoesNotFit,
+    EngineDied,
+    IntegrityError,
+    LauncherError,
+    Unsupported,
+)
 from launcher.models.bundle import Bundle, Role
 
 REBUILD = "launcher doctor --rebuild"
@@ -72,7 +79,7 @@ def generation_error(reply: Message, last_words: str) -> LauncherError:
         why = reply["message"] or (said or ["it is none"])[-1].rpartition(_BAD_GRAMMAR)[2]
         return LauncherError(f"The grammar or JSON schema cannot be used: {why}")
     if reply["kind"] == "context":
-        return LauncherError(
+        return ContextFull(
             _sentence(reply["message"]),
             hint="Use a longer context (--ctx-size), or a shorter text. Nothing was cut off.",
         )
@@ -91,6 +98,14 @@ def _template_error(cause: str, message: str) -> LauncherError:
     return IntegrityError(
         _sentence(message),
         hint="The template is a part of the model's file. Get the file from elsewhere.",
+    )
+
+
+def nonsense() -> EngineDied:
+    """That the worker speaks, but not as agreed, or does not end when it has hung up."""
+    return EngineDied(
+        "The engine sends what is no answer",
+        hint="The file may be made to do this. Nothing else was harmed.",
     )
 
 

@@ -34,8 +34,10 @@ class Closed(Exception):
 class Channel:
     """One end of the line between the launcher and a worker."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, takes_files: bool = False) -> None:
+        """Open files that nobody takes are closed by the system."""
         self._connection = connection
+        self._takes_files = takes_files
 
     def send(self, message: Message, files: Sequence[int] = ()) -> None:
         """Sends a message, and open files with it. Raises `Closed`."""
@@ -51,16 +53,25 @@ class Channel:
             raise Closed from error
 
     def receive(self) -> tuple[Message, list[int]]:
-        """Waits for a message; the open files that came with it are the caller's to close."""
+        """Waits for a message; the open files that came with it are the caller's to close.
+
+        Raises `Closed`, also for what is no message: nothing that follows could be read.
+        """
         head, files = self._start()
         (size,) = _LENGTH.unpack(head)
         if size > MAX_MESSAGE:
             raise Closed
-        return json.loads(self._exactly(size)), files
+        try:
+            message = json.loads(self._exactly(size))
+        except (ValueError, RecursionError) as error:
+            raise Closed from error
+        if not isinstance(message, dict):
+            raise Closed
+        return message, files
 
     def _start(self) -> tuple[bytes, list[int]]:
         """The length, which the files travel with."""
-        if sys.platform == "win32":
+        if sys.platform == "win32" or not self._takes_files:
             return self._exactly(_LENGTH.size), []
         try:
             data, files, _, _ = socket.recv_fds(self._connection, _LENGTH.size, MAX_FILES)

@@ -26,7 +26,7 @@ def main() -> None:
     from launcher.engine.service import Service  # the engine, which the renderer needs not
 
     with contextlib.suppress(Closed):
-        Service(Channel(line), renderer).serve()
+        Service(Channel(line, takes_files=True), renderer).serve()
     os._exit(0)  # freeing gigabytes piece by piece helps nobody
 
 
