@@ -349,6 +349,11 @@ def disabled(hub: HubServer) -> Hub:
     return asked(hub)
 
 
+def proxy_with_a_password(hub: HubServer) -> Hub:
+    hub.faults = [Fault(at="file", status=407)]
+    return asked(hub)
+
+
 WORDS: dict[Callable[[HubServer], Hub], tuple[str, str]] = {
     gate_without_token: ("is gated: its owner lets in only", "then log in"),
     gate_with_token: ("the account of your token was not let in", "Agree to its terms at"),
@@ -365,6 +370,7 @@ WORDS: dict[Callable[[HubServer], Hub], tuple[str, str]] = {
     gone_repository: ("There is no repository", "Check its name"),
     private_repository: ("or it is private", "token of an account"),
     silent: ("nothing came for", "goes on with it"),
+    proxy_with_a_password: ("The proxy cannot be used", "HTTPS_PROXY"),
     disabled: ("Access to this resource is disabled", "HTTP 403"),
 }
 

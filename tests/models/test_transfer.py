@@ -357,6 +357,14 @@ def test_a_store_that_refuses_is_not_asked_for_long(
     assert len(hub.asked("store")) == len(hub.asked("file")) == 3
 
 
+def test_no_more_is_written_than_was_asked_for(hub: HubServer, cache: Cache, noise: Path) -> None:
+    hub.add(NAME, {FILE: noise})
+    hub.faults = [Fault(at="store", more=1_000_000)]
+    told = Told()
+    assert pull(hub, cache, progress=told) == [noise.read_bytes()]
+    assert told.here == told.total
+
+
 def test_patience_ends(hub: HubServer, cache: Cache, noise: Path) -> None:
     hub.add(NAME, {FILE: noise})
     (file,) = files_of(hub)
