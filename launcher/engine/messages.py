@@ -48,7 +48,8 @@ class Channel:
             if files:
                 sent = socket.send_fds(self._connection, [data], list(files))
                 data = data[sent:]
-            self._connection.sendall(data)
+            if data:  # sending nothing fails, too, once the other side has answered and gone
+                self._connection.sendall(data)
         except (BrokenPipeError, ConnectionError) as error:
             raise Closed from error
 

@@ -188,7 +188,7 @@ class Permit:
 
 
 class Trial:
-    """A worker for many files, one after the other; a new one when it died."""
+    """A worker for many files, one after the other, each in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "model.gguf"
@@ -244,7 +244,7 @@ class Trial:
             engine = Engine(cleared, self.worker)
         except EngineDied as death:
             self.renew()
-            return self._died(cleared, header, about, death)
+            return self._died(cleared, about, death)
         except IntegrityError as error:
             if "another model" not in error.message:
                 return "refused by the engine"
@@ -259,8 +259,8 @@ class Trial:
             return "differences"
         return "loaded, and the same to both"
 
-    def _died(self, cleared: Cleared, header: Header, about: str, death: EngineDied) -> str:
-        """A worker may die of what was loaded before: only one that is new tells."""
+    def _died(self, cleared: Cleared, about: str, death: EngineDied) -> str:
+        """What the engine dies of, it dies of again; any other death is the launcher's fault."""
         try:
             Engine(cleared, self.worker)
         except EngineDied as again:
@@ -269,8 +269,8 @@ class Trial:
             return "died"
         except LauncherError:
             pass
-        self.tally.notes.append(f"after another load: {death.message}: {about}")
-        return "died letting go of a model"
+        self.tally.faults.append(f"died, and not again: {death.message}: {about}")
+        return "died once"
 
 
 @cache
@@ -363,7 +363,7 @@ def run(seed: int, count: int) -> Iterator[Tally]:
 
 
 def fails(counts: Counter[str]) -> str:
-    if counts["differences"] or counts["hung"] or counts["other errors"]:
+    if any(counts[fault] for fault in ("differences", "died once", "hung", "other errors")):
         return "the launcher and the engine do not agree"
     if counts["died"] > DEATHS * counts["accepted by the reader"]:
         return f"more than {DEATHS:.2%} of what the reader accepts kills the engine"
@@ -378,7 +378,7 @@ def summary(counts: Counter[str]) -> str:
         f"{counts['loaded, and the same to both']} loaded, with {counts['values compared']} values "
         f"compared and {counts['differences']} differences; {counts['died']} deaths of the engine "
         f"on {counts['accepted by the reader']} accepted headers "
-        f"({counts['died letting go of a model']} more after a load), {counts['hung']} hung, "
+        f"({counts['died once']} that did not come again), {counts['hung']} hung, "
         f"{counts['other errors']} other errors of the launcher"
     )
 
