@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,17 +13,19 @@ import click
 from launcher import flow, shortfalls
 from launcher.asker import Asker, Request
 from launcher.cli import asking, generation, obtaining, options, render, settling
+from launcher.cli.chat import manner
 from launcher.cli.generation import Style
+from launcher.cli.interrupting import interruptible
 from launcher.engine.fit import Wishes
 from launcher.errors import ExitCode, LauncherError
 from launcher.licensing import notes, policy, records
 from launcher.reach import Look
 
 if TYPE_CHECKING:
+    from launcher.clearance import Cleared
     from launcher.engine.client import Done, Engine, Text
 
 STOPPED = 130  # as a shell counts what SIGINT ended
-FAREWELLS = ("/bye", "/exit", "/quit")
 
 
 @click.command("run", short_help="Chat with a model, or get one answer.")
@@ -37,6 +38,7 @@ FAREWELLS = ("/bye", "/exit", "/quit")
 @click.option("-s", "--system", help="What the model is told before the conversation.")
 @click.option("--require-sandbox", is_flag=True, help="Only where the engine can be confined.")
 @click.option("--set-up", is_flag=True, help="Build the engine first where it is missing.")
+@manner.held
 @options.with_parts
 @options.reaching
 @options.declaring
@@ -47,6 +49,7 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     launcher run smollm2:135m "Why is the sky blue?"
     launcher run ./model.gguf < question.txt
     launcher run smollm2:135m
+    launcher run smollm2:135m --continue
 
     MODEL is a name (llama3.2:1b), a repository of the hub (owner/name:Q4_K_M) or a path.
     """
@@ -55,13 +58,17 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     wishes = Wishes(
         context=values.pop("ctx_size"), threads=values.pop("threads"), force=values.pop("force")
     )
-    style = generation.style(values)
-    with _opened(request, asker, wishes, set_up=set_up, confined=confined) as engine:
+    style, held = generation.style(values), manner.manner(values)
+    if held.continues and prompt:
+        raise click.UsageError("--continue is for a chat: leave out the prompt.")
+    with _opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
         text = _prompt(prompt)
         if text is None:
             if style.logprobs is not None:
                 raise click.UsageError("--logprobs is for single answers: give a prompt.")
-            _chat(engine, style, model)
+            from launcher.cli.chat import about, loop
+
+            loop.chat(engine, style, about.of(here), asker.places, held)
         else:
             sys.exit(_answer_once(engine, style, text))
 
@@ -69,7 +76,7 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
 @contextlib.contextmanager
 def _opened(
     request: Request, asker: Asker, wishes: Wishes, *, set_up: bool, confined: bool
-) -> Iterator[Engine]:
+) -> Iterator[tuple[Engine, Cleared]]:
     """The whole way: judged, asked about, cleared, loaded."""
     if set_up:
         _set_up(request, asker)
@@ -87,7 +94,7 @@ def _opened(
             flow.load(here, worker, asker) as engine,
         ):
             _say_level(engine, asker)
-            yield engine
+            yield engine, here
 
 
 def _say_level(engine: Engine, asker: Asker) -> None:
@@ -159,7 +166,7 @@ def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]]) ->
 
     parts: list[str] = []
     steered = sys.stdout.isatty()
-    with _interruptible(engine) as interrupted:
+    with interruptible(engine.stop) as interrupted:
         events = engine.generate(messages, **style.wishes)
         if interrupted():
             engine.stop()  # Ctrl-C came before there was anything to stop
@@ -181,48 +188,3 @@ def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]]) ->
 def _measured(event: Text) -> str:
     """A line for each token; what was only held back is no token."""
     return "" if event.logprobs is None else json.dumps(event.logprobs) + "\n"
-
-
-@contextlib.contextmanager
-def _interruptible(engine: Engine) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C ends the answer, a second one the program.
-
-    Yields a function that says whether Ctrl-C was pressed.
-    """
-    pressed: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        pressed.append(number)
-        engine.stop()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _chat(engine: Engine, style: Style, model: str) -> None:
-    """A plain conversation, line by line."""
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # gives `input` its line editing
-    click.echo(f"Talking to {render.safe(model)}. End with /bye or Ctrl-D.", err=True)
-    messages = _opening(style, "")[:-1]
-    while True:
-        try:
-            line = input(">>> ").strip()
-        except EOFError:
-            click.echo(err=True)
-            return
-        except KeyboardInterrupt:
-            click.echo("\nEnd with /bye or Ctrl-D.", err=True)
-            continue
-        if line in FAREWELLS:
-            return
-        if line:
-            messages.append({"role": "user", "content": line})
-            text, done = _answer(engine, style, messages)
-            if done.reason == "context":
-                click.echo(f"{_full(done, engine)} (--ctx-size).", err=True)
-            messages.append({"role": "assistant", "content": text})

@@ -1,0 +1,115 @@
+"""`/set`: what can be changed in a chat, by the names that the options have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
+
+import click
+
+from launcher.cli import generation
+from launcher.cli.chat.state import Chat, View, tell
+from launcher.engine.sampling import Sampling
+from launcher.errors import LauncherError
+
+SWITCHES = {"think": "thinking", "markdown": "markdown", "stats": "stats"}
+_WORDS = {"on": True, "off": False}
+_DEFAULT = "default"
+_NOT_HERE = ("logprobs",)
+_OF_SAMPLING = frozenset(field.name for field in fields(Sampling))
+
+
+@cache
+def _options() -> dict[str, click.Option]:
+    """The options of `run` about answers, by each of their names and that of their field."""
+
+    @click.command()
+    @generation.styled
+    def dummy(**_: Any) -> None:
+        """Only to ask it for its options."""
+
+    found: dict[str, click.Option] = {}
+    for option in dummy.params:
+        if isinstance(option, click.Option) and option.name and option.name not in _NOT_HERE:
+            names = [*option.opts, option.name]
+            found.update({name.lstrip("-").replace("-", "_"): option for name in names})
+    return found
+
+
+def names() -> list[str]:
+    """What can be set."""
+    return sorted({*SWITCHES, *(max(option.opts, key=len)[2:] for option in _options().values())})
+
+
+def change(chat: Chat, name: str, value: str) -> None:
+    """Sets one thing, and says what it is now. Raises `LauncherError` for what cannot be."""
+    key = name.lstrip("-").replace("-", "_")
+    if key in SWITCHES:
+        _switch(chat.view, key, value)
+        tell(f"{key}: {'on' if getattr(chat.view, SWITCHES[key]) else 'off'}")
+        return
+    option = _options().get(key)
+    if option is None:
+        raise LauncherError(f"{name!a} cannot be set", hint=f"These can: {', '.join(names())}.")
+    assert option.name is not None
+    if value:
+        _put(chat, option.name, _value(option, value))
+    tell(f"{key}: {_shown(current(chat)[option.name])}")
+
+
+def _switch(view: View, key: str, value: str) -> None:
+    if value and value not in _WORDS:
+        raise LauncherError(f"{key} is on or off")
+    if value:
+        setattr(view, SWITCHES[key], _WORDS[value])
+
+
+def _value(option: click.Option, text: str) -> Any:
+    """A value as the option understands it."""
+    if text == _DEFAULT:
+        return None
+    try:
+        value = option.type.convert(text, option, None)
+    except click.BadParameter as error:
+        raise LauncherError(error.format_message()) from error
+    return (value,) if option.multiple else value
+
+
+def _put(chat: Chat, field: str, value: Any) -> None:
+    style = chat.style
+    if field in _OF_SAMPLING:
+        if value is None:
+            value = getattr(generation.DEFAULT, field)
+        elif field == "seed":
+            value %= 2**32
+        chat.style = replace(style, sampling={**style.sampling, field: value})
+        return
+    empty: dict[str, Any] = {"max_tokens": None, "stop": ()}
+    changed = {field: empty.get(field, "") if value is None else value}
+    if field in ("grammar", "json_schema"):  # the one takes the place of the other
+        changed = {"grammar": "", "json_schema": "", **changed}
+    chat.style = replace(style, **changed)
+
+
+def current(chat: Chat) -> dict[str, Any]:
+    """Everything that can be set but the switches, as it is."""
+    defaults = {name: getattr(generation.DEFAULT, name) for name in _OF_SAMPLING}
+    others = ("max_tokens", "stop", "grammar", "json_schema")
+    kept = {name: getattr(chat.style, name) for name in others}
+    return {**defaults, **chat.style.sampling, **kept}
+
+
+def changed(chat: Chat) -> Iterator[str]:
+    """What is not as it is by default."""
+    for name, value in current(chat).items():
+        if value not in (getattr(generation.DEFAULT, name, None), None, "", ()):
+            yield f"{name} {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    if value in (None, "", ()):
+        return "not set"
+    text = " ".join(str(value).split())
+    return text if len(text) < 60 else text[:57] + "..."
