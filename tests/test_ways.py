@@ -44,6 +44,7 @@ from tests.terminal import Start
 ROOT = Path(__file__).resolve().parents[1]
 GERMANY = ("--as", "individual:DE")
 TRAPS, GGUF, RULES = "licensing/test_traps.py", "models/test_gguf.py", "models/test_gguf_rules.py"
+PULL = "cli/test_pull.py"
 BUNDLE, CLIENT, SITE = "models/test_bundle.py", "engine/test_client.py", "licensing/test_site.py"
 CHECK, HERE = "cli/test_check.py", "test_ways.py"
 
