@@ -44,7 +44,7 @@ def engine(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def ask(
     engine: Engine,
     messages: Sequence[dict[str, str]] = STORY,
-    tokens: int | None = 24,
+    tokens: int | None = 16,
     sampling: dict[str, Any] = GREEDY,
     **wishes: Any,
 ) -> tuple[str, Done, list[dict[str, Any]]]:
@@ -114,16 +114,16 @@ def test_what_is_set_changes_the_text(engine: Engine, chosen: dict[str, Any]) ->
 def test_a_penalty_counts_the_prompt_and_all_that_was_written(engine: Engine) -> None:
     heavy = {**GREEDY, "presence_penalty": 1000.0, "repeat_last_n": -1}
     question = [{"role": "user", "content": "Say yes yes yes."}]
-    words = [entry["token"] for entry in ask(engine, question, 60, heavy, logprobs=0)[2]]
+    words = [entry["token"] for entry in ask(engine, question, 40, heavy, logprobs=0)[2]]
     assert len(words) == len(set(words)) > 10
     assert " yes" not in words
-    assert len(words) > len(set(ask(engine, question, 60, GREEDY, logprobs=0)[0]))
+    assert len(words) > len(set(ask(engine, question, 40, GREEDY, logprobs=0)[0]))
 
 
 def test_sequences_are_not_repeated_with_dry(engine: Engine) -> None:
     question = [{"role": "user", "content": "Repeat forever: one two three four five six"}]
     chosen = {**GREEDY, "dry_multiplier": 100.0, "dry_penalty_last_n": 256}
-    words = [entry["token"] for entry in ask(engine, question, 80, chosen, logprobs=0)[2]]
+    words = [entry["token"] for entry in ask(engine, question, 60, chosen, logprobs=0)[2]]
     runs = [tuple(words[start : start + 4]) for start in range(len(words) - 3)]
     assert len(runs) == len(set(runs))
 

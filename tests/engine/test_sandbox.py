@@ -21,6 +21,7 @@ from launcher.engine.client import Engine, Text, Worker
 from launcher.engine.sandbox import Level
 from launcher.licensing import records
 from launcher.paths import places
+from tests.command import Here
 from tests.engine import forbidden, old_kernel
 from tests.engine.conftest import QUESTION
 
@@ -164,8 +165,10 @@ def older(missing: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, capture_output=True, check=False, timeout=60)
 
 
-def test_the_level_is_found_by_trying() -> None:
+def test_the_level_is_found_by_trying(here: Here) -> None:
     assert sandbox.reachable() is Level.FULL
+    assert here("doctor", "--json").body["sandbox"] == "full"
+    assert "Sandbox:      full" in here("doctor").out
 
 
 def test_every_call_has_its_own_number() -> None:
