@@ -25,6 +25,11 @@ def safe(text: str, harmless: str = "\n\t") -> str:
     )
 
 
+def speech(text: str) -> str:
+    """The same for a model's words: signs that join letters, or part them, are kept."""
+    return safe(text, "\n\t\u200c\u200d")
+
+
 def own_command() -> str:
     """How this program is called here, so that commands in messages can be pasted."""
     import shlex

@@ -12,7 +12,7 @@ import click
 
 from launcher import flow, shortfalls
 from launcher.asker import Asker, Request
-from launcher.cli import asking, generation, obtaining, options, render, settling
+from launcher.cli import asking, generation, obtaining, options, settling
 from launcher.cli.chat import manner
 from launcher.cli.generation import Style
 from launcher.cli.interrupting import interruptible
@@ -23,6 +23,7 @@ from launcher.reach import Look
 
 if TYPE_CHECKING:
     from launcher.clearance import Cleared
+    from launcher.cli.chat.words import Words
     from launcher.engine.client import Done, Engine, Text
 
 STOPPED = 130  # as a shell counts what SIGINT ended
@@ -70,7 +71,11 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
 
             loop.chat(engine, style, about.of(here), asker.places, held)
         else:
-            sys.exit(_answer_once(engine, style, text))
+            from launcher.cli.chat import about, words
+
+            begins = about.of(here).begins_thinking
+            shown = words.Words(hides_thinking=held.hides_thinking, begins_thinking=begins)
+            sys.exit(_answer_once(engine, style, text, shown))
 
 
 @contextlib.contextmanager
@@ -137,8 +142,8 @@ def _prompt(words: Sequence[str]) -> str | None:
     raise click.UsageError("There is no prompt: give one after MODEL, or pipe one in.")
 
 
-def _answer_once(engine: Engine, style: Style, text: str) -> int:
-    done = _answer(engine, style, _opening(style, text))[1]
+def _answer_once(engine: Engine, style: Style, text: str, words: Words) -> int:
+    done = _answer(engine, style, _opening(style, text), words)
     if done.reason == "context":
         raise LauncherError(
             _full(done, engine),
@@ -160,12 +165,10 @@ def _opening(style: Style, text: str) -> list[dict[str, str]]:
     return [*system, {"role": "user", "content": text}]
 
 
-def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]]) -> tuple[str, Done]:
+def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]], words: Words) -> Done:
     """Streams one answer to standard output; Ctrl-C ends it, not the program."""
     from launcher.engine.client import Done
 
-    parts: list[str] = []
-    steered = sys.stdout.isatty()
     with interruptible(engine.stop) as interrupted:
         events = engine.generate(messages, **style.wishes)
         if interrupted():
@@ -173,16 +176,14 @@ def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]]) ->
         for event in events:
             if isinstance(event, Done):
                 break
-            parts.append(event.text)
-            shown = event.text if style.logprobs is None else _measured(event)
-            sys.stdout.write(render.safe(shown) if steered else shown)
-            sys.stdout.flush()
-    text = "".join(parts)
-    if style.logprobs is None and not text.endswith("\n"):
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+            if style.logprobs is None:
+                words.say(event.text)
+            else:
+                click.echo(_measured(event), nl=False)
+    if style.logprobs is None:
+        words.finish()
     assert isinstance(event, Done)
-    return text, event
+    return event
 
 
 def _measured(event: Text) -> str:

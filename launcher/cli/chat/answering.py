@@ -12,7 +12,8 @@ from launcher.cli import render
 from launcher.cli.chat.inline import Look
 from launcher.cli.chat.layout import painted
 from launcher.cli.chat.state import Ask, Chat, Draft, Leave, Turn, tell
-from launcher.cli.chat.voice import Pipe, Voice
+from launcher.cli.chat.voice import Voice
+from launcher.cli.chat.words import Words
 from launcher.cli.interrupting import interruptible, unseen_keys
 from launcher.cli.render import Paper
 from launcher.engine.client import Done
@@ -76,8 +77,7 @@ def _attempt(chat: Chat, question: str) -> _Outcome:
 
 def _stream(chat: Chat, question: str) -> tuple[Exchange, Done]:
     """Shows the answer as it comes; Ctrl-C ends it, not the chat."""
-    make = Voice if sys.stdout.isatty() else Pipe
-    voice = make(chat.view, begins_thinking=chat.about.begins_thinking)
+    voice = _voice(chat)
     messages = [*chat.session.messages, {"role": "user", "content": question}]
     done = None
     with unseen_keys(), interruptible(chat.engine.stop) as interrupted:
@@ -95,6 +95,13 @@ def _stream(chat: Chat, question: str) -> tuple[Exchange, Done]:
     click.echo(err=True)
     said = voice.splitter
     return Exchange(question=question, answer=said.said, thought=said.thought), done
+
+
+def _voice(chat: Chat) -> Voice | Words:
+    begins = chat.about.begins_thinking
+    if sys.stdout.isatty():
+        return Voice(chat.view, begins_thinking=begins)
+    return Words(hides_thinking=not chat.view.thinking, begins_thinking=begins)
 
 
 def _count(chat: Chat, done: Done) -> None:

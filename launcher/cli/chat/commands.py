@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import click
 
 from launcher.cli import render
-from launcher.cli.chat import answering, clipboard, setting, voice
+from launcher.cli.chat import answering, clipboard, setting
 from launcher.cli.chat.state import Ask, Chat, Draft, Leave, Turn, tell
 from launcher.cli.render import Paper
 from launcher.engine.sampling import RANDOM
@@ -240,7 +240,7 @@ def _copy(chat: Chat, argument: str) -> Turn:
         if not blocks:
             raise LauncherError("There is no block of code in the last answer")
         text = blocks[-1][1]
-    tell(clipboard.copy(render.safe(text, voice.HARMLESS), sys.stdout))
+    tell(clipboard.copy(render.speech(text), sys.stdout))
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,4 +112,4 @@ class Chat:
 
 def tell(sentence: str) -> None:
     """Says something to the person, apart from the model's words."""
-    click.echo(render.safe(sentence), err=True)
+    click.echo(render.Paper.of(sys.stderr).fold(sentence), err=True)

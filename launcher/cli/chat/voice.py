@@ -13,7 +13,6 @@ from launcher.cli.chat.thinking import Piece, Splitter
 from launcher.cli.render import Paper
 
 BEGINS, ENDS = "Thinking...", "...done thinking."
-HARMLESS = "\n\t\u200c\u200d"  # the last two join letters or keep them apart
 
 
 class Voice:
@@ -32,7 +31,7 @@ class Voice:
 
     def say(self, text: str) -> None:
         """Adds to the answer."""
-        for piece in self.splitter.feed(render.safe(text.replace("\r\n", "\n"), HARMLESS)):
+        for piece in self.splitter.feed(render.speech(text.replace("\r\n", "\n"))):
             self._piece(piece)
         sys.stdout.flush()
 
@@ -80,35 +79,3 @@ class Voice:
         if text:
             sys.stdout.write(text)
             self._fresh = text.endswith("\n")
-
-
-class Pipe:
-    """One answer, into a pipe: the model's words and nothing else."""
-
-    def __init__(self, view: View, *, begins_thinking: bool = False) -> None:
-        self._hides = not view.thinking
-        self.splitter = Splitter(begins_thinking=begins_thinking)
-        self._ended = True
-
-    def say(self, text: str) -> None:
-        """Adds to the answer."""
-        pieces = list(self.splitter.feed(text))
-        self._write(self._said(pieces) if self._hides else text)
-        sys.stdout.flush()
-
-    def finish(self) -> None:
-        """Writes what was held back, and ends the line."""
-        pieces = list(self.splitter.finish())
-        self._write(self._said(pieces) if self._hides else "")
-        if not self._ended:
-            self._write("\n")
-        sys.stdout.flush()
-
-    @staticmethod
-    def _said(pieces: list[Piece]) -> str:
-        return "".join(piece.text for piece in pieces if not piece.is_thought)
-
-    def _write(self, text: str) -> None:
-        if text:
-            sys.stdout.write(text)
-            self._ended = text.endswith("\n")
