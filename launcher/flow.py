@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from launcher import reach, shortfalls
 from launcher.asker import Asker, Request
@@ -26,10 +26,8 @@ from launcher.licensing import (
     acceptance,
     declaration,
     gate,
-    notes,
     overlay,
     policy,
-    records,
     remedies,
 )
 from launcher.licensing.decision import Decision
@@ -184,8 +182,10 @@ def _is_supported(bundle: Bundle, decision: Decision) -> bool:
 def refuse(judgement: Judgement, asker: Asker) -> None:
     """Raises `NotCleared` unless the gate allows the load, else `Unsupported`."""
     if judgement.decision.verdict is not Verdict.ALLOW:
+        from launcher import recording
+
         with contextlib.suppress(LauncherError):  # a full disk must not hide a refusal
-            records.append(asker.log, "decision", _noted(judgement, asker))
+            recording.note_refusal(judgement, asker)
         raise NotCleared(judgement)
     if not judgement.supported:
         raise shortfalls.unsupported(judgement.decision)
@@ -202,8 +202,10 @@ def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
     decision, bundle = judgement.decision, judgement.bundle
     if not bundle.is_here and not bundle.to_fetch:
         raise shortfalls.not_here(bundle, judgement.decision)
+    from launcher import recording
+
     plan = planned(bundle, wishes)
-    record = _record(asker, "decision", _noted(judgement, asker))
+    record = recording.decided(judgement, asker)
     return Cleared(bundle=bundle, decision=decision, plan=plan, record=record)
 
 
@@ -213,36 +215,6 @@ def planned(bundle: Bundle, wishes: Wishes) -> Plan:
 
     headers = [part.header for part in bundle.parts if part.header is not None]
     return fit.plan(headers, bundle.size, machine.measure(), wishes)
-
-
-def _noted(judgement: Judgement, asker: Asker) -> dict[str, Any]:
-    """The body of a decision's record, with what stands out about it.
-
-    All of that is said as well, but for what hangs on the clock.
-    """
-    decision = judgement.decision
-    recent = records.recent(asker.log)
-    version, sha256 = decision.policy_version, decision.policy_sha256
-    found = tuple(
-        notes.from_the_records(version, sha256, decision.declaration, recent, records.computer())
-    )
-    for note in found:
-        asker.say(f"Note: {note.text}")
-    dated = notes.from_the_clock(version, records.today())
-    body = records.decided(decision, judgement.bundle)
-    body["policy"]["highest"] = notes.highest_policy(version, recent)
-    return {**body, "notes": [note.code for note in (*found, *dated)]}
-
-
-def _record(asker: Asker, kind: str, body: dict[str, Any]) -> str:
-    """Writes a record; where it cannot, the setting says whether that ends the load."""
-    try:
-        return records.append(asker.log, kind, body)
-    except LauncherError as error:
-        if asker.settings.records_are_required:
-            raise
-        asker.say(f"Warning: {error.message}. It goes on since records are best-effort.")
-        return ""
 
 
 # --- Obtain -------------------------------------------------------------------------------------
@@ -321,23 +293,29 @@ def _digest(file: PinnedFile, name: str, asker: Asker) -> str:
 
 
 def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
-    """Loads a cleared bundle and records which bytes were loaded."""
+    """Loads a cleared bundle and records which bytes were loaded, or what came of it instead."""
+    from launcher import recording
     from launcher.engine import environment
     from launcher.engine.client import Engine
 
     unusual = ", ".join(environment.unusual())
     if unusual:
         asker.say(f"Note: The engine does not get {unusual}, which could swap it for another.")
-    engine = Engine(cleared, worker)
-    note_use(asker, cleared.bundle)
     body = {
         "decision": cleared.record,
         "files": records.files(cleared.bundle),
-        "context": engine.loaded.context,
-        "sandbox": engine.loaded.sandbox,
         "withheld": list(environment.withheld()),
     }
-    _record(asker, "load", body)
+    try:
+        engine = Engine(cleared, worker)
+    except LauncherError as error:
+        failure = {"exit_code": error.exit_code, "message": error.message}
+        with contextlib.suppress(LauncherError):  # a full disk must not hide what went wrong
+            records.append(asker.log, "load", {**body, "failure": failure})
+        raise
+    note_use(asker, cleared.bundle)
+    loaded = {"context": engine.loaded.context, "sandbox": engine.loaded.sandbox}
+    _record(asker, "load", {**body, **loaded})
     return engine
 
 

@@ -163,8 +163,9 @@ def padded(path: Path, size: int) -> Path:
 
 def test_a_file_that_turns_out_different_is_judged_again(hub: HubServer, tmp_path: Path) -> None:
     """Where the header is asked for alone, another model's is shown."""
-    tiny: dict[str, Any] = {"layers": 1, "embedding": 256, "feed_forward": 256, "experts": 2, "vocabulary": 300}
-    real = write_model(tmp_path / "real.gguf", "llama-4-scout", heads=8, kv_heads=8, **tiny)
+    tiny: dict[str, Any] = {"layers": 1, "embedding": 256, "feed_forward": 256, "experts": 2}
+    tiny |= {"vocabulary": 300, "heads": 8, "kv_heads": 8}
+    real = write_model(tmp_path / "real.gguf", "llama-4-scout", **tiny)
     size = real.stat().st_size
     honest = padded(tmp_path / "honest.gguf", size)
     hub.add("acme/m", {"m-Q4_K_M.gguf": real}, {"license": "mit"})
