@@ -301,21 +301,14 @@ def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
     unusual = ", ".join(environment.unusual())
     if unusual:
         asker.say(f"Note: The engine does not get {unusual}, which could swap it for another.")
-    body = {
-        "decision": cleared.record,
-        "files": records.files(cleared.bundle),
-        "withheld": list(environment.withheld()),
-    }
     try:
         engine = Engine(cleared, worker)
     except LauncherError as error:
-        failure = {"exit_code": error.exit_code, "message": error.message}
         with contextlib.suppress(LauncherError):  # a full disk must not hide what went wrong
-            records.append(asker.log, "load", {**body, "failure": failure})
+            recording.failed(cleared, error, asker)
         raise
     note_use(asker, cleared.bundle)
-    loaded = {"context": engine.loaded.context, "sandbox": engine.loaded.sandbox}
-    _record(asker, "load", {**body, **loaded})
+    recording.loaded(cleared, engine, asker)
     return engine
 
 

@@ -27,14 +27,22 @@ def decided(judgement: Judgement, asker: Asker) -> str:
 
 def loaded(cleared: Cleared, engine: Engine, asker: Asker) -> None:
     """Records which bytes were loaded, and how the engine is confined."""
-    body = {
+    how = {"context": engine.loaded.context, "sandbox": engine.loaded.sandbox}
+    _record(asker, "load", {**_files(cleared), **how})
+
+
+def failed(cleared: Cleared, error: LauncherError, asker: Asker) -> None:
+    """Records a load that came to nothing."""
+    failure = {"exit_code": error.exit_code, "message": error.message}
+    records.append(asker.log, "load", {**_files(cleared), "failure": failure})
+
+
+def _files(cleared: Cleared) -> dict[str, Any]:
+    return {
         "decision": cleared.record,
         "files": records.files(cleared.bundle),
-        "context": engine.loaded.context,
-        "sandbox": engine.loaded.sandbox,
         "withheld": list(environment.withheld()),
     }
-    _record(asker, "load", body)
 
 
 def _noted(judgement: Judgement, asker: Asker) -> dict[str, Any]:

@@ -91,7 +91,9 @@ def _about(record: dict[str, Any]) -> str:
         noted = ", ".join([record["code"], *record.get("notes", [])])
         return f"{record['verdict']} {record['ref']} ({noted})"
     if kind == "load":
-        return ", ".join(file["name"] for file in record["files"])
+        names = ", ".join(file["name"] for file in record["files"])
+        failure = record.get("failure")
+        return f"failed, exit {failure['exit_code']}: {names}" if failure else names
     if kind == "acceptance":
         return f"{'accepted' if record['accepted'] else 'rejected'} {record['licence']}"
     if kind == "identification":
