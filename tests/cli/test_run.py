@@ -71,10 +71,14 @@ def test_a_refused_model_is_refused_before_anything_is_loaded(
 
 
 def test_what_is_allowed_but_not_here_ends_with_10(here: Here, accepted: Places) -> None:
-    result = here("run", "llama3.2:1b", "hi", *WHO)
-    assert result.code == 10
-    assert "launcher" in result.err
-    assert "PATH" in result.err
+    unknown = here("run", "gemma2:2b", "hi", *WHO)
+    assert unknown.code == 10
+    assert "the catalogue knows no file of it" in unknown.err
+    assert "launcher run PATH/TO/FILE.gguf" in unknown.err
+    unreachable = here("run", "llama3.2:1b", "hi", *WHO)
+    assert unreachable.code == 10
+    assert "cannot be reached" in unreachable.err
+    assert "launcher list" in unreachable.err
 
 
 def test_what_is_allowed_but_not_supported_ends_with_8(here: Here, accepted: Places) -> None:
@@ -164,7 +168,7 @@ def test_accepting_leads_on(folders: Places, terminal: Start) -> None:
     screen = terminal("run", "llama3.2:1b", "hi", "--as", "individual:DE")
     screen.expect("Do you accept")
     screen.type("y\n")
-    screen.expect("not on this disk")
+    screen.expect("cannot be reached")
     assert screen.end() == 10
 
 
