@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from launcher.engine import support
 from launcher.errors import NotFound, Unsupported
 from launcher.licensing.decision import Decision
-from launcher.models import catalogue
+from launcher.models import adapters, catalogue
 from launcher.models.bundle import Bundle, Role
 from launcher.models.catalogue import PROJECTOR
 
 
 def refuse_unloadable(bundle: Bundle) -> None:
-    """Raises `Unsupported` for parts that are judged, but that nothing here can load yet."""
+    """Raises `Unsupported` for parts that are judged, but that nothing here can load yet.
+
+    Raises `IntegrityError` for an adapter that is none, or none for this model.
+    """
     kinds = {
         Role.MMPROJ: "the image half of a model (--mmproj)",
-        Role.ADAPTER: "an adapter (--lora)",
         Role.DRAFT: "a model that drafts (--draft)",
     }
     found = [kinds[part.role] for part in bundle.parts if part.role in kinds]
@@ -27,6 +29,7 @@ def refuse_unloadable(bundle: Bundle) -> None:
             hint="`launcher check` says what the licence would have against it. Without it:",
             commands=[f"launcher run {shlex.quote(str(bundle.ref))}"],
         )
+    adapters.refuse_misfits(bundle)
 
 
 def refuse_missing_engine() -> None:

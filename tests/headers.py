@@ -369,8 +369,9 @@ def write_adapter(
     path: Path,
     model: str | Sizes = SMALL,
     metadata: Mapping[str, Written | None] | None = None,
+    tensors: Mapping[str, tuple[Sequence[int], int]] | None = None,
 ) -> Path:
-    """Writes a LoRA adapter for a model."""
+    """Writes a LoRA adapter for a model, with other `tensors` than usual where they are given."""
     chosen = sizes(model) if isinstance(model, str) else model
     keys: dict[str, Written | None] = {
         "general.architecture": chosen.architecture,
@@ -383,7 +384,8 @@ def write_adapter(
         name = f"blk.{layer}.attn_q.weight"
         shapes[f"{name}.lora_a"] = ((chosen.embedding, 8), F32)
         shapes[f"{name}.lora_b"] = ((8, chosen.heads * chosen.head), F32)
-    return write_file(path, list(_blocks(keys | dict(metadata or {})).values()), shapes)
+    chosen_tensors = shapes if tensors is None else tensors
+    return write_file(path, list(_blocks(keys | dict(metadata or {})).values()), chosen_tensors)
 
 
 def _blocks(metadata: Mapping[str, Written | None] | None) -> dict[str, bytes]:

@@ -26,7 +26,7 @@ from launcher.errors import (
     EngineDied,
     IntegrityError,
 )
-from launcher.models.bundle import Bundle
+from launcher.models.bundle import Bundle, Part, Role
 from launcher.models.gguf import Header
 
 TAIL = 4096  # bytes of the worker's last words that are kept
@@ -174,6 +174,9 @@ class Engine:
                 "threads": plan.threads,
                 "extra_buffers": True,
                 "compare": [key for key, _ in _comparable(header)],
+                "adapters": [
+                    [key for key, _ in _comparable(ours)] for _, ours in _adapters(bundle)
+                ],
             },
             [file.descriptor for file in files],
         )
@@ -272,22 +275,40 @@ def _comparable(header: Header) -> Iterator[tuple[str, str]]:
             yield key, str(entry.value)
 
 
+def _adapters(bundle: Bundle) -> list[tuple[Part, Header]]:
+    """They come last among the files."""
+    return [
+        (part, part.header)
+        for part in bundle.parts
+        if part.role is Role.ADAPTER and part.header is not None
+    ]
+
+
 def _refuse_difference(bundle: Bundle, header: Header, reply: Message) -> None:
     """Ends the load when the engine sees another model than the one that was judged."""
-    seen = reply["metadata"]
-    differences = [
-        f"{key} is {ours!a} in the header, {seen.get(key)!a} in the engine"
-        for key, ours in _comparable(header)
-        if seen.get(key) != ours
-    ]
+    differences = _differences(header, reply["metadata"])
     vocabulary = header.vocabulary
     if vocabulary is not None and reply["sizes"]["vocabulary"] != vocabulary:
         differences.append(
             f"{vocabulary} tokens in the header, {reply['sizes']['vocabulary']} in the engine"
         )
+    _refuse_any(bundle.main, differences)
+    for (part, ours), seen in zip(_adapters(bundle), reply.get("adapters", ()), strict=True):
+        _refuse_any(part, _differences(ours, seen))
+
+
+def _differences(header: Header, seen: Mapping[str, str | None]) -> list[str]:
+    return [
+        f"{key} is {ours!a} in the header, {seen.get(key)!a} in the engine"
+        for key, ours in _comparable(header)
+        if seen.get(key) != ours
+    ]
+
+
+def _refuse_any(part: Part, differences: Sequence[str]) -> None:
     if differences:
         raise IntegrityError(
-            f"{bundle.main.name} shows the engine another model than it shows the gate: "
+            f"{part.name} shows the engine another model than it shows the gate: "
             + "; ".join(differences),
             hint="Nothing was generated. Do not use this file.",
         )

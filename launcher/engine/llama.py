@@ -101,12 +101,7 @@ class Model:
 
     def metadata(self, key: str) -> str | None:
         """A metadata value as the engine read it, or None when it has none."""
-        needed = lib.llama_model_meta_val_str(self._model, key.encode(), None, 0)
-        if needed < 0:
-            return None
-        value = ctypes.create_string_buffer(needed + 1)
-        lib.llama_model_meta_val_str(self._model, key.encode(), value, needed + 1)
-        return value.raw[:needed].decode("utf-8", "surrogateescape")
+        return _meta(lib.llama_model_meta_val_str, self._model, key)
 
     def sizes(self) -> dict[str, int]:
         """The sizes as the engine uses them."""
@@ -157,6 +152,29 @@ class Model:
         return bool(lib.llama_vocab_is_eog(self._vocabulary, token))
 
 
+def _meta(read: Callable[..., int], handle: Any, key: str) -> str | None:
+    needed = read(handle, key.encode(), None, 0)
+    if needed < 0:
+        return None
+    value = ctypes.create_string_buffer(needed + 1)
+    read(handle, key.encode(), value, needed + 1)
+    return value.raw[:needed].decode("utf-8", "surrogateescape")
+
+
+class Adapter:
+    """A change to a model's weights, which is added to what they give."""
+
+    def __init__(self, model: Model, path: str) -> None:
+        """Must come before any context of the model. Raises `LoadFailed`."""
+        self.handle = lib.llama_adapter_lora_init(model.handle, path.encode())
+        if not self.handle:
+            raise LoadFailed("\n".join(log_lines) or "the engine gave no reason")
+
+    def metadata(self, key: str) -> str | None:
+        """A metadata value as the engine read it, or None when it has none."""
+        return _meta(lib.llama_adapter_meta_val_str, self.handle, key)
+
+
 class Context:
     """A KV cache over a model, and the tokens that are in it."""
 
@@ -179,6 +197,16 @@ class Context:
 
     def close(self) -> None:
         lib.llama_free(self._context)
+
+    def adapt(self, adapters: Sequence[Adapter]) -> None:
+        """Computes with these from now on. Raises `LoadFailed`."""
+        if not adapters:
+            return
+        handles = [adapter.handle for adapter in adapters]
+        array = (lib.llama_adapter_lora_p_ctypes * len(handles))(*handles)
+        scales = (ctypes.c_float * len(handles))(*([1.0] * len(handles)))
+        if lib.llama_set_adapters_lora(self._context, array, len(handles), scales):
+            raise LoadFailed("\n".join(log_lines) or "the engine could not use the adapters")
 
     @property
     def handle(self) -> Any:

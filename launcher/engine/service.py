@@ -90,14 +90,22 @@ class Service:
     def _load(self, message: Message, files: Sequence[int], level: sandbox.Level) -> None:
         started = time.perf_counter()
         paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
-        self.model = llama.Model(paths, extra_buffers=message["extra_buffers"])
+        asked = message.get("adapters", [])  # what is compared of each; they are the last files
+        count = len(paths) - len(asked)
+        self.model = llama.Model(paths[:count], extra_buffers=message["extra_buffers"])
+        adapters = [llama.Adapter(self.model, path) for path in paths[count:]]
         self.context = llama.Context(
             self.model, tokens=message["context"], threads=message["threads"]
         )
+        self.context.adapt(adapters)
         self.channel.send(
             {
                 "type": "ready",
                 "metadata": {key: self.model.metadata(key) for key in message["compare"]},
+                "adapters": [
+                    {key: adapter.metadata(key) for key in keys}
+                    for adapter, keys in zip(adapters, asked, strict=True)
+                ],
                 "sizes": self.model.sizes(),
                 "context": self.context.size,
                 "sandbox": level,

@@ -47,6 +47,9 @@ TYPES: dict[int, tuple[str, int, int]] = {
     42: ("Q2_0", 64, 18),
 }
 
+# Q8_1, Q8_K, whole numbers, F64: no matrix of weights is of these, the engine cannot multiply them.
+NO_WEIGHTS = frozenset({9, 15, 24, 25, 26, 27, 28})
+
 REMOVED: dict[int, str] = {
     # Files with these are about, and their number was never given to another type.
     4: "Q4_2",
