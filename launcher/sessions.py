@@ -59,16 +59,15 @@ class Session:
         return len(self.exchanges) - self.dropped
 
     def drop(self, share: float) -> int:
-        """Leaves out the oldest exchanges, at least one, until this share of the text is left.
+        """Leaves out the oldest exchanges until this share of the text is left, or one exchange.
 
-        Returns how many were left out.
+        At least one is left out. Returns how many were.
         """
         before, sizes = self.dropped, [_size(each) for each in self.exchanges]
         limit = share * sum(sizes[before:])
-        while self.shown:
+        self.dropped = min(before + 1, len(sizes))
+        while self.shown > 1 and sum(sizes[self.dropped :]) > limit:
             self.dropped += 1
-            if sum(sizes[self.dropped :]) <= limit:
-                break
         return self.dropped - before
 
 

@@ -53,7 +53,7 @@ def _greet(talk: Chat) -> None:
     about = talk.about
     words = "".join(f" {text}." for text in about.displays)
     licences = ", ".join(about.licences) or "licence not known"
-    tell(f"Talking to {about.title} ({licences}).{words} /? for help, Ctrl-D to leave.")
+    tell(f"Talking to {about.title} ({licences}).{words} /? for help.")
 
 
 def _take_up(talk: Chat, system: str | None) -> None:
