@@ -82,20 +82,25 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
 def _opened(
     request: Request, asker: Asker, wishes: Wishes, *, set_up: bool, confined: bool
 ) -> Iterator[tuple[Engine, Cleared]]:
-    """The whole way: judged, asked about, cleared, loaded."""
+    """The whole way: judged, asked about, cleared, loaded.
+
+    The worker starts at once: it holds nothing before it is given something to load.
+    """
+    from launcher.engine.client import Worker
+
     if set_up:
         _set_up(request, asker)
-    with flow.judged(request, asker, Look.HUB) as judgement:
+    with (
+        contextlib.closing(Worker(require_sandbox=confined)) as worker,
+        flow.judged(request, asker, Look.HUB) as judgement,
+    ):
         judgement = settling.settle(judgement, asker)
         if asking.on_terminal():
             _say_dates()
         cleared = flow.clear(judgement, wishes, asker)
         shortfalls.refuse_missing_engine()  # before anything is fetched for it
-        from launcher.engine.client import Worker
-
         with (
             obtaining.obtained(cleared, wishes, asker) as here,
-            contextlib.closing(Worker(require_sandbox=confined)) as worker,
             flow.load(here, worker, asker) as engine,
         ):
             _say_level(engine, asker)

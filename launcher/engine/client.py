@@ -129,6 +129,8 @@ class Worker:
     def close(self) -> None:
         """Ends the worker, and waits until it is gone."""
         self.channel.close()
+        if not self._used:
+            self.process.kill()  # it has nothing to finish
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=2)
         if self.process.returncode is None:
