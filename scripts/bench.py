@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""launcher against llama.cpp's own tools, side by side; prints rows of a Markdown table.
+
+    scripts/build-peers FOLDER
+    python scripts/bench.py FOLDER/build/bin MODEL.gguf... [--rounds 15] [--threads N]
+                            [--only decode,prefill,process,memory] [--accept LICENCE]
+
+Ours and theirs take turns, and who is first changes with each round; they get the same file
+(a copy that nobody else has in use), threads, batch sizes, context and flash attention. A
+figure is the ratio of the medians, its interval the middle 95 % of 4,000 resamplings of the
+rounds. Speeds are better above 1; time and memory below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from launcher import flow, settings
+from launcher.asker import Asker, Request
+from launcher.engine import machine, template
+from launcher.engine.client import Done, Engine, Worker
+from launcher.engine.fit import Wishes
+from launcher.licensing.declaration import Stated, who
+from launcher.models import gguf
+from launcher.paths import places
+
+WHO = "individual:DE"
+QUESTION = "Write a long story about a fox and a hen who travel around the world."
+CONTEXT = 4096  # tokens
+DECODED = 96  # tokens in a round
+READ = 420  # words of the prompt whose reading is timed; more than 512 tokens
+ANSWER = 32  # tokens of the whole process
+RESAMPLINGS = 4000
+PAUSE = 0.004  # seconds between two looks at the memory
+GREEDY = {"temperature": 0.0}
+
+Measure = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """llama.cpp's tools, and the model that both sides run."""
+
+    tools: Path
+    model: Path
+    threads: int
+
+    def speed(self, *arguments: object) -> float:
+        """Tokens per second by llama-bench."""
+        command = [
+            *(self.tools / "llama-bench", "-m", self.model, "-t", self.threads, "-r", 1),
+            *("-fa", "auto", "-b", 2048, "-ub", 512, "-o", "json"),
+            *arguments,
+        ]
+        done = subprocess.run([str(word) for word in command], capture_output=True, check=True)
+        return float(json.loads(done.stdout)[0]["avg_ts"])
+
+    def process(self, prompt: str) -> list[str]:
+        """llama-completion for one answer."""
+        command = [
+            *(self.tools / "llama-completion", "-m", self.model, "-t", self.threads),
+            *("-c", CONTEXT, "-n", ANSWER, "--temp", 0, "-no-cnv", "-p", prompt),
+        ]
+        return [str(word) for word in command]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What came out of the rounds of one comparison."""
+
+    ours: list[float]
+    theirs: list[float]
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ours) / statistics.median(self.theirs)
+
+    def interval(self) -> tuple[float, float]:
+        """Of the ratio: the middle 95 % of what resampled rounds give."""
+        chance = random.Random(1)
+        pairs = list(zip(self.ours, self.theirs, strict=True))
+        found = []
+        for _ in range(RESAMPLINGS):
+            ours, theirs = zip(*chance.choices(pairs, k=len(pairs)), strict=True)
+            found.append(statistics.median(ours) / statistics.median(theirs))
+        found.sort()
+        return found[RESAMPLINGS // 40], found[-RESAMPLINGS // 40]
+
+
+def paired(rounds: int, ours: Measure, theirs: Measure) -> Figure:
+    """Lets both take turns; the first round only warms up."""
+    figure = Figure(ours=[], theirs=[])
+    sides = [(ours, figure.ours), (theirs, figure.theirs)]
+    for turn in range(rounds + 1):
+        for measure, values in sides if turn % 2 else reversed(sides):
+            value = measure()
+            if turn:
+                values.append(value)
+    return figure
+
+
+# --- Speed --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def opened(peer: Peer) -> Iterator[Engine]:
+    """The model in our engine, by the whole way through the gate."""
+    folders = places()
+    asker = Asker(places=folders, settings=settings.load(folders), stated=Stated(who=who(WHO)))
+    wishes = Wishes(context=CONTEXT, threads=peer.threads)
+    with flow.judged(Request(model=str(peer.model)), asker) as judgement:
+        cleared = flow.clear(judgement, wishes, asker)
+        with contextlib.closing(Worker()) as worker, Engine(cleared, worker) as engine:
+            yield engine
+
+
+def ask(engine: Engine, question: str, tokens: int) -> Done:
+    messages = [{"role": "user", "content": question}]
+    for event in engine.generate(messages, sampling=GREEDY, max_tokens=tokens):
+        if isinstance(event, Done):
+            return event
+    raise AssertionError("an answer without an end")
+
+
+def decode(engine: Engine, peer: Peer, rounds: int) -> Figure:
+    """Tokens per second of an answer; the first comes with the prompt and costs no step."""
+    before = ask(engine, QUESTION, 1).prompt_tokens
+
+    def ours() -> float:
+        done = ask(engine, QUESTION, DECODED + 1)
+        if done.tokens != DECODED + 1:
+            raise SystemExit(f"the answer ended after {done.tokens} tokens")
+        return DECODED / done.seconds
+
+    return paired(rounds, ours, lambda: peer.speed("-p", 0, "-n", DECODED, "-d", before))
+
+
+def prefill(engine: Engine, peer: Peer, rounds: int) -> Figure:
+    """Tokens per second of a prompt, of which nothing is in the cache but its template."""
+    chance = random.Random(2)
+
+    def question() -> str:
+        words = "the a river house green of to and walks in sees five tree under old stone".split()
+        return " ".join(chance.choices(words, k=READ))
+
+    def ours() -> float:
+        done = ask(engine, question(), 1)
+        return done.prompt_computed / done.prompt_seconds
+
+    count = ask(engine, question(), 1).prompt_computed
+    return paired(rounds, ours, lambda: peer.speed("-p", count, "-n", 0))
+
+
+# --- The whole process --------------------------------------------------------------------------
+
+
+def ours_command(peer: Peer) -> list[str]:
+    command = [
+        *(sys.executable, "-m", "launcher", "run", peer.model, QUESTION, "--as", WHO),
+        *("-t", peer.threads, "-c", CONTEXT, "-n", ANSWER, "--temp", 0),
+    ]
+    return [str(word) for word in command]
+
+
+def rendered(peer: Peer) -> str:
+    """The prompt as our worker makes it of the question."""
+    with peer.model.open("rb") as stream:
+        size = peer.model.stat().st_size
+        header = gguf.read_header(lambda at, count: os.pread(stream.fileno(), count, at), size)
+    source = header.text("tokenizer.chat_template") or "{{ messages[0].content }}"
+    messages = [{"role": "user", "content": QUESTION}]
+    return template.render(source, messages, bos="", eos="")
+
+
+def timed(command: list[str]) -> float:
+    """Seconds of a process, from its start to its end."""
+    start = time.perf_counter()
+    subprocess.run(
+        command, check=True, stdin=subprocess.DEVNULL, stdout=-3, stderr=subprocess.DEVNULL
+    )
+    return time.perf_counter() - start
+
+
+def process(peer: Peer, rounds: int) -> Figure:
+    ours, theirs = ours_command(peer), peer.process(rendered(peer))
+    return paired(rounds, lambda: timed(ours), lambda: timed(theirs))
+
+
+def memory(peer: Peer, rounds: int) -> Figure:
+    ours, theirs = ours_command(peer), peer.process(rendered(peer))
+    return paired(rounds, lambda: peak(ours), lambda: peak(theirs))
+
+
+def peak(command: list[str]) -> float:
+    """The most memory that a process and all that it starts have at once, in megabytes.
+
+    Proportional set sizes: what several of them share counts once.
+    """
+    most = 0.0
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=-3, stderr=subprocess.DEVNULL
+    ) as running:
+        while running.poll() is None:
+            most = max(most, sum(map(_resident, _family(running.pid))))
+            time.sleep(PAUSE)
+    return most
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in task.read_text().split():
+                yield from _family(int(child))
+
+
+def _resident(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+        if found:
+            return int(found[1]) / 1024
+    return 0.0
+
+
+# --- All of it ----------------------------------------------------------------------------------
+
+UNITS = {"decode": "tokens/s", "prefill": "tokens/s", "process": "s", "memory": "MB"}
+
+
+def figures(peer: Peer, wanted: list[str], rounds: int) -> Iterator[tuple[str, Figure]]:
+    speeds = {"decode": decode, "prefill": prefill}
+    if set(wanted) & set(speeds):
+        with opened(peer) as engine:
+            for name in wanted:
+                if name in speeds:
+                    yield name, speeds[name](engine, peer, rounds)
+    for name, measure in (("process", process), ("memory", memory)):
+        if name in wanted:
+            yield name, measure(peer, rounds)
+
+
+def row(model: str, name: str, figure: Figure) -> str:
+    ours, theirs = statistics.median(figure.ours), statistics.median(figure.theirs)
+    low, high = figure.interval()
+    return (
+        f"| {name} | {model} | {ours:.4g} {UNITS[name]} | {theirs:.4g} {UNITS[name]} "
+        f"| {figure.ratio:.3f} | {low:.3f} to {high:.3f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("tools", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=machine.processors())
+    parser.add_argument("--only", default=",".join(UNITS))
+    parser.add_argument("--accept", action="append", default=[], help="a licence the models need")
+    arguments = parser.parse_args()
+    processor = f"{machine.processor_name()}, {machine.processors()} processors"
+    print(f"{processor}, {arguments.threads} threads, {arguments.rounds} rounds\n")
+    print("| figure | model | launcher | llama.cpp | ratio | 95 % |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["LAUNCHER_HOME"] = str(Path(name, "home"))
+        for licence in arguments.accept:
+            accept = [sys.executable, "-m", "launcher", "licences", "accept", licence, "--as", WHO]
+            subprocess.run(accept, check=True, stdout=subprocess.DEVNULL)
+        for model in arguments.models:
+            copy = Path(shutil.copy(model, name))
+            peer = Peer(tools=arguments.tools, model=copy, threads=arguments.threads)
+            for title, figure in figures(peer, arguments.only.split(","), arguments.rounds):
+                print(row(model.stem, title, figure), flush=True)
+            copy.unlink()
+
+
+if __name__ == "__main__":
+    main()
