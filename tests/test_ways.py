@@ -35,8 +35,8 @@ from tests.headers import (
     header,
     padded,
     statements,
-    write_adapter,
     write_model,
+    write_projector,
     write_shards,
 )
 from tests.terminal import Start
@@ -444,9 +444,9 @@ def test_a_shard_of_another_model_is_refused(here: Here, tmp_path: Path) -> None
 @pytest.mark.usefixtures("accepted")
 def test_a_part_that_cannot_be_loaded_is_not_left_out(here: Here, tmp_path: Path) -> None:
     model = write_model(tmp_path / "m.gguf", metadata=statements(license="mit"))
-    beside = write_adapter(tmp_path / "a.gguf", metadata=statements(license="mit"))
-    assert checked(here, model, "--lora", beside).code == 0
-    assert here("run", model, "hi", "--lora", beside, *GERMANY).code == 8
+    beside = write_projector(tmp_path / "a.gguf", "mlp", statements(license="mit"))
+    assert checked(here, model, "--mmproj", beside).code == 0
+    assert here("run", model, "hi", "--mmproj", beside, *GERMANY).code == 8
 
 
 @pytest.mark.usefixtures("accepted")
