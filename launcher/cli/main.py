@@ -34,6 +34,7 @@ COMMANDS = {
     "identify": ("identify", "Record what exactly a file is, and why you know."),
     "records": ("records", "Show and check what was declared, decided and loaded."),
     "explain": ("explain", "Explain a reason by its code."),
+    "bench": ("bench", "Measure how fast a model reads and writes here."),
     "doctor": ("doctor", "Check whether this machine is able, and mend the engine."),
 }
 ALIASES = {"ls": "list", "chat": "run", "licenses": "licences"}

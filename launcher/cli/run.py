@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher import flow, shortfalls
-from launcher.asker import Asker, Request
-from launcher.cli import asking, generation, obtaining, options, settling
+from launcher.cli import asking, generation, opening, options
 from launcher.cli.chat import manner
 from launcher.cli.generation import Style
 from launcher.cli.interrupting import interruptible
 from launcher.engine.fit import Wishes
 from launcher.errors import ExitCode, LauncherError
-from launcher.licensing import notes, policy, records
-from launcher.reach import Look
 
 if TYPE_CHECKING:
-    from launcher.clearance import Cleared
     from launcher.cli.chat.words import Words
     from launcher.engine.client import Done, Engine, Text
 
@@ -62,7 +56,7 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     style, held = generation.style(values), manner.manner(values)
     if held.continues and prompt:
         raise click.UsageError("--continue is for a chat: leave out the prompt.")
-    with _opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
+    with opening.opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
         text = _prompt(prompt)
         if text is None:
             if style.logprobs is not None:
@@ -76,64 +70,6 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
             begins = about.of(here).begins_thinking
             shown = words.Words(hides_thinking=held.hides_thinking, begins_thinking=begins)
             sys.exit(_answer_once(engine, style, text, shown))
-
-
-@contextlib.contextmanager
-def _opened(
-    request: Request, asker: Asker, wishes: Wishes, *, set_up: bool, confined: bool
-) -> Iterator[tuple[Engine, Cleared]]:
-    """The whole way: judged, asked about, cleared, loaded.
-
-    The worker starts at once: it holds nothing before it is given something to load.
-    """
-    from launcher.engine.client import Worker
-
-    if set_up:
-        _set_up(request, asker)
-    with (
-        contextlib.closing(Worker(require_sandbox=confined)) as worker,
-        flow.judged(request, asker, Look.HUB) as judgement,
-    ):
-        judgement = settling.settle(judgement, asker)
-        if asking.on_terminal():
-            _say_dates()
-        cleared = flow.clear(judgement, wishes, asker)
-        shortfalls.refuse_missing_engine()  # before anything is fetched for it
-        with (
-            obtaining.obtained(cleared, wishes, asker) as here,
-            flow.load(here, worker, asker) as engine,
-        ):
-            _say_level(engine, asker)
-            yield engine, here
-
-
-def _say_level(engine: Engine, asker: Asker) -> None:
-    """Says once, not with every run, that the engine is not confined here."""
-    from launcher.engine.sandbox import Level
-
-    level = engine.loaded.sandbox
-    loads = [record for record in records.recent(asker.log) if record.get("kind") == "load"]
-    if level is Level.FULL or level in [load.get("sandbox") for load in loads[:-1]]:
-        return
-    reached = "only in part" if level is Level.PARTIAL else "not"
-    asker.say(f"Note: The engine is {reached} confined on this system (launcher doctor).")
-
-
-def _set_up(request: Request, asker: Asker) -> None:
-    """Builds what is missing, once the gate has said that it is worth the wait."""
-    from launcher.installation import build
-
-    if build.is_ready():
-        return
-    with flow.judged(request, asker, Look.HUB) as judgement:
-        flow.refuse(settling.settle(judgement, asker), asker)
-    build.ensure()
-
-
-def _say_dates() -> None:
-    """What hangs on the clock is said to people only: a device may have none."""
-    for note in notes.from_the_clock(policy.load().version, records.today()):
-        click.echo(f"Note: {note.text}", err=True)
 
 
 def _prompt(words: Sequence[str]) -> str | None:
