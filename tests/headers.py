@@ -525,7 +525,8 @@ def _tensors(model: Sizes, quant: int) -> Iterator[tuple[str, tuple[Sequence[int
     yield "token_embd.weight", weight(model.embedding, model.vocabulary)
     for layer in range(model.layers):
         for name, shape in _layer(model, layer):
-            what = (shape, F32) if len(shape) == 1 or "_inp." in name else weight(*shape)
+            whole = len(shape) == 1 or "_inp." in name or "conv.conv." in name
+            what = (shape, F32) if whole else weight(*shape)
             yield f"blk.{layer}.{name}", what
     if model.architecture == "phi3":
         yield "rope_factors_long.weight", ((model.head // 2,), F32)

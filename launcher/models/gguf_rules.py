@@ -72,6 +72,7 @@ _WIDTHS = (
     "attention.head_count_kv",
 )
 _ROPE_SCALING = ("none", "linear", "yarn", "longrope")
+_CONVOLVED = ("shortconv.conv.weight", "ssm_conv1d.weight")  # no other type is implemented
 _DROPS_ONE_EXPERT = ("hunyuan-dense", "hunyuan_vl")  # the engine takes one expert for none there
 
 
@@ -352,7 +353,7 @@ def _check_tensors(header: Header) -> None:
 
 
 def _check_type(name: str, kind: int) -> None:
-    if name.startswith("rope_") and kind != ggml.F32:
+    if kind != ggml.F32 and (name.startswith("rope_") or name.endswith(_CONVOLVED)):
         raise HeaderError(f"the tensor '{name}' is not of the type F32, as the engine needs it")
     if kind in ggml.REMOVED:
         raise HeaderError(

@@ -576,6 +576,15 @@ def test_factors_of_positions_are_not_quantised(tmp_path: Path) -> None:
     refuse(path, "'rope_freqs.weight' is not of the type F32")
 
 
+def test_short_convolutions_are_not_quantised(tmp_path: Path) -> None:
+    """ggml aborts on the first token with anything else."""
+    path, name = tmp_path / "model.gguf", "blk.0.shortconv.conv.weight"
+    read(headers.write_model(path, architecture="lfm2", kv_heads=(0, 2)))
+    changed = {name: ((3, SMALL.embedding), F16)}
+    headers.write_model(path, architecture="lfm2", kv_heads=(0, 2), tensors=changed)
+    refuse(path, f"'{name}' is not of the type F32")
+
+
 @pytest.mark.parametrize("more", range(40))
 def test_weights_that_the_engine_could_not_map_are_refused(more: int, tmp_path: Path) -> None:
     """With a small alignment they can start anywhere; ggml aborts unless it is a multiple of 32."""
