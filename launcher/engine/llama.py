@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from launcher.engine.pace import Pace
+
 
 class LoadFailed(Exception):
     """The engine refused the files; its own words say why."""
@@ -189,6 +191,10 @@ class Context:
         self._context = lib.llama_init_from_model(model.handle, parameters)
         if not self._context:
             raise LoadFailed("\n".join(log_lines) or "the engine could not make a context")
+        self.pace = Pace(
+            threads, lambda count: lib.llama_set_n_threads(self._context, count, count)
+        )
+        self.pace.look_around(1)
         self._memory = lib.llama_get_memory(self._context)
         self._one = (lib.llama_token * 1)()
         self.size = lib.llama_n_ctx(self._context)
@@ -245,6 +251,7 @@ class Context:
 
     def fill(self, tokens: Sequence[int], stop: Callable[[], bool]) -> bool:
         """Computes a prompt; False when it was stopped on the way."""
+        self.pace.settle()
         for start in range(0, len(tokens), self.batch):
             if stop():
                 return False
@@ -261,7 +268,9 @@ class Context:
         self.held.append(token)
 
     def _decode(self, batch: Any) -> None:
+        self.pace.begin()
         status = lib.llama_decode(self._context, batch)
+        self.pace.end()
         if status:
             raise DecodeFailed(f"llama_decode gave {status}: {' '.join(log_lines[-2:])}")
 
