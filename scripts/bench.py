@@ -44,6 +44,7 @@ WHO = "individual:DE"
 QUESTION = "Write a long story about a fox and a hen who travel around the world."
 CONTEXT = 4096  # tokens
 DECODED = 96  # tokens in a round
+WORDS = ("the", "a", "river", "house", "of", "to", "and", "walks", "sees", "five", "tree", "old")
 READ = 420  # words of the prompt whose reading is timed; more than 512 tokens
 ANSWER = 32  # tokens of the whole process
 RESAMPLINGS = 4000
@@ -156,8 +157,7 @@ def prefill(engine: Engine, peer: Peer, rounds: int) -> Figure:
     chance = random.Random(2)
 
     def question() -> str:
-        words = "the a river house green of to and walks in sees five tree under old stone".split()
-        return " ".join(chance.choices(words, k=READ))
+        return " ".join(chance.choices(WORDS, k=READ))
 
     def ours() -> float:
         done = ask(engine, question(), 1)
