@@ -123,26 +123,24 @@ class Shelf:
         """Keeps a session; gives it a name if it has none.
 
         False when another program has written to its file meanwhile: that file stays as it
-        is, and this session is kept under a new name.
+        is, and this session is kept under a new name. Raises `LauncherError`.
         """
-        known = bool(session.name)
         session.name = session.name or _new_name()
-        with locked(self.path(session.name)):
-            found = self._digest(session.name)
-            if found == session.seen:
-                self._write(session)
-                return True
-        if not known:
-            raise AssertionError("a new name was taken")
-        session.name, session.seen = _new_name(), ""
-        self._write(session)
-        return False
-
-    def _digest(self, name: str) -> str:
+        path = self.path(session.name)
         try:
-            return _digest(read_bounded(self.path(name), MAX_SIZE))
-        except FileNotFoundError:
-            return ""
+            with locked(path):
+                found = _digest(read_bounded(path, MAX_SIZE)) if path.exists() else ""
+                if found == session.seen:
+                    self._write(session)
+                    return True
+            session.name, session.seen = _new_name(), ""
+            self._write(session)
+        except OSError as error:
+            raise LauncherError(
+                f"The conversation could not be kept in {self.path(session.name)}: "
+                f"{error.strerror or error}"
+            ) from error
+        return False
 
     def _write(self, session: Session) -> None:
         body = {

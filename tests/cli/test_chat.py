@@ -93,7 +93,9 @@ def test_a_conversation_and_its_commands(chat: Chat, folders: Places) -> None:
     assert "copy of the licence" in shown
     assert "of 512 tokens in use" in shown
     assert "a second" in say(screen, "/stats")
-    assert "System: Be brief." in say(screen, "/system Be brief.")
+    assert 'System: Be "brief".' in say(screen, '/system Be "brief".')
+    assert "System: One\ntwo" in say(screen, '/system """One\rtwo"""')
+    assert "System: Be brief." in say(screen, '/set system "Be brief."')
     assert "top_k: 5" in say(screen, "/set top-k 5")
     assert "is not in the range" in say(screen, "/set top-p 7")
     assert "cannot be set" in say(screen, "/set colour blue")
@@ -149,6 +151,14 @@ def test_what_is_kept_is_for_the_user_alone_and_private_keeps_nothing(
     assert b"secret" not in folders.records.read_bytes()
 
 
+def test_a_conversation_that_cannot_be_kept_goes_on(chat: Chat, folders: Places) -> None:
+    folders.data.write_text("a file where a folder should be")
+    screen = chat("Well.")
+    assert "could not be kept" in say(screen, "First?")
+    assert "Well." in say(screen, "Second?")
+    assert "could not be kept" in say(screen, "/save trip")
+
+
 def test_a_refusal_comes_before_a_conversation_is_taken_up(here: Here, tmp_path: Path) -> None:
     path = write_model(tmp_path / "innocent.gguf", "llama-4-scout")
     result = here("run", path, "--continue", *WHO)
@@ -190,7 +200,7 @@ def test_an_editor_for_long_prompts_and_another_try(
     say(screen, "")
     screen.type("short\x18\x05")
     screen.expect("short, edited")
-    screen.expect(PROMPT)
+    screen.expect(READY)
     assert questions(folders) == ["long, edited", "short, edited"]
     screen.type("/retry\r")
     screen.expect("short, edited")
@@ -319,11 +329,11 @@ def test_a_full_context_is_a_choice(chat: Chat, folders: Places) -> None:
 
 def test_an_answer_that_fills_the_context_can_be_kept(chat: Chat, folders: Places) -> None:
     screen = chat("one two three four " * 80, "-c", "256", "-n", "2000")
-    screen.type("Go\r")
+    screen.type("word " * 200 + "\r")
     told = " ".join(plain(screen.expect("Your choice (k, q): ")).split())
     assert "of 256 in all" in told
     screen.type("k\r")
-    screen.expect(PROMPT)
+    screen.expect(READY)
     assert len(questions(folders)) == 1
 
 

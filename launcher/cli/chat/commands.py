@@ -11,6 +11,7 @@ import click
 
 from launcher.cli import render
 from launcher.cli.chat import answering, clipboard, setting
+from launcher.cli.chat.prompt import QUOTES
 from launcher.cli.chat.state import Ask, Chat, Draft, Leave, Turn, tell
 from launcher.cli.render import Paper
 from launcher.engine.sampling import RANDOM
@@ -84,7 +85,7 @@ def _shown(chat: Chat, paper: Paper) -> Iterator[str]:
     kept = str(chat.shelf.path(session.name)) if session.name else "not yet"
     yield render.safe(f"{about.title} ({about.ref})")
     yield f"  Licence:   {', '.join(about.licences) or 'not known'}"
-    yield f"  Context:   {chat.used} of {chat.engine.loaded.context} tokens in use"
+    yield f"  Context:   {chat.used or '?'} of {chat.engine.loaded.context} tokens in use"
     yield render.safe(f"  System:    {session.system or 'none'}")
     yield f"  Exchanges: {len(session.exchanges)}" + (
         f", the oldest {session.dropped} of them not shown to the model" * bool(session.dropped)
@@ -114,6 +115,8 @@ def _stats(chat: Chat, argument: str) -> Turn:
 
 def _set(chat: Chat, argument: str) -> Turn:
     name, _, value = argument.partition(" ")
+    if name == "system":
+        return _system(chat, value)
     if name:
         setting.change(chat, name, value.strip())
     else:
@@ -125,10 +128,18 @@ def _set(chat: Chat, argument: str) -> Turn:
 def _system(chat: Chat, argument: str) -> Turn:
     session = chat.session
     if argument:
-        session.system = "" if argument in ('""', "''") else argument.strip('"').strip()
+        session.system = _unquoted(argument)
         chat.keep()
     tell(f"System: {session.system}" if session.system else "There is no system message.")
     return None
+
+
+def _unquoted(text: str) -> str:
+    """A text without the quotes around it."""
+    for quotes in (QUOTES, '"', "'"):
+        if len(text) >= 2 * len(quotes) and text.startswith(quotes) and text.endswith(quotes):
+            return text[len(quotes) : -len(quotes)].strip("\n")
+    return text
 
 
 def _clear(chat: Chat, argument: str) -> Turn:
@@ -179,17 +190,23 @@ def _load(chat: Chat, argument: str) -> Turn:
     for session in chat.shelf.lately(LISTED):
         found = True
         first = " ".join(session.exchanges[0].question.split()) if session.exchanges else ""
-        tell(f"  {session.name}  {session.model}, {len(session.exchanges)} exchanges: {first[:50]}")
+        tell(f"  {session.name}  {session.model}, {counted(session)}: {first[:50]}")
     if not found:
         raise LauncherError("There is no session yet")
     return None
+
+
+def counted(session: Session) -> str:
+    """How long a conversation is."""
+    count = len(session.exchanges)
+    return "1 exchange" if count == 1 else f"{count} exchanges"
 
 
 def take_up(chat: Chat, session: Session) -> None:
     """Goes on with a conversation that was kept."""
     other = session.model if session.model != chat.about.ref else ""
     chat.session, chat.last = session, None
-    tell(f"Taken up: {session.name}, {len(session.exchanges)} exchanges.")
+    tell(f"Taken up: {session.name}, {counted(session)}.")
     if other:
         tell(f"Note: It was held with another model, {other}. {chat.about.ref} goes on with it.")
     if session.dropped:

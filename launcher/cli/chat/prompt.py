@@ -56,12 +56,12 @@ class Prompt:
 def is_open(text: str) -> bool:
     '''Whether a text of several lines was begun and not ended.
 
-    >>> is_open('"""one'), is_open('"""one"""'), is_open("one"), is_open('"""')
+    >>> is_open('"""one'), is_open('"""one"""'), is_open("one"), is_open('/system """one')
     (True, False, False, True)
     '''
-    text = text.strip()
-    quoted = text.startswith(QUOTES)
-    return quoted and not (len(text) >= 2 * len(QUOTES) and text.endswith(QUOTES))
+    _, begun, rest = text.partition(QUOTES)
+    opens = text.startswith((QUOTES, f"/system {QUOTES}"))
+    return bool(begun) and opens and not rest.rstrip().endswith(QUOTES)
 
 
 def unquoted(text: str) -> str:

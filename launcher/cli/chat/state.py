@@ -11,6 +11,7 @@ import click
 from launcher.cli import render
 from launcher.cli.chat.about import About
 from launcher.cli.generation import Style
+from launcher.errors import LauncherError
 from launcher.sessions import Exchange, Session, Shelf
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ class Chat:
                     "This conversation was changed by another program meanwhile: it goes on as "
                     f"{self.session.name}."
                 )
-        except OSError as error:
-            tell(f"Warning: This conversation could not be kept: {error.strerror or error}")
+        except LauncherError as error:
+            tell(f"Warning: {error.message}.")
 
 
 def tell(sentence: str) -> None:
