@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from launcher.cli.chat import commands as chat
 from launcher.cli.main import COMMANDS, menu
 from launcher.errors import ExitCode
 from launcher.licensing import policy
@@ -180,6 +181,23 @@ def _commands() -> Iterator[str]:
         command = menu.get_command(context, name)
         assert command is not None
         yield from _with_subcommands(command, click.Context(command, context, info_name=name))
+        if name == "run":
+            yield from _in_a_chat()
+
+
+def _in_a_chat() -> Iterator[str]:
+    yield ""
+    yield "## In a chat"
+    yield ""
+    yield "What `launcher run MODEL` understands on a terminal beside questions. `/set` takes the"
+    yield "names of the options about answers, and `think`, `markdown` and `stats` (on or off)."
+    yield ""
+    yield "| typed | |"
+    yield "|---|---|"
+    for command in chat.COMMANDS.values():
+        yield f"| `{command.usage}` | {command.help} |"
+    for keys, text in chat.KEYS:
+        yield f"| `{keys}` | {text} |"
 
 
 def _with_subcommands(command: click.Command, context: click.Context) -> Iterator[str]:
