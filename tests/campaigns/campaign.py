@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from launcher.engine import machine
+
 T = TypeVar("T")
 ALL = sys.maxsize  # as many cases as there are
 
@@ -48,8 +50,8 @@ class Campaign:
 
 
 def spread(work: Callable[[T], Tally], shares: Sequence[T]) -> Iterator[Tally]:
-    """Does the shares, one process to a processor, and gives each tally as it comes."""
-    with multiprocessing.get_context("fork").Pool() as pool:
+    """Does the shares, one process to each usable processor, and gives each tally as it comes."""
+    with multiprocessing.get_context("fork").Pool(machine.processors()) as pool:
         yield from pool.imap_unordered(work, shares)
 
 

@@ -10,6 +10,8 @@ from tests.campaigns import (
     parser_agreement,
     policy_mutants,
     properties,
+    swaps,
+    worker_fuzz,
 )
 
 CAMPAIGNS = {
@@ -18,6 +20,8 @@ CAMPAIGNS = {
     "policy-mutants": policy_mutants.CAMPAIGN,
     "parser-agreement": parser_agreement.CAMPAIGN,
     "durability": durability.CAMPAIGN,
+    "worker-fuzz": worker_fuzz.CAMPAIGN,
+    "swaps": swaps.CAMPAIGN,
     "deaths": deaths.CAMPAIGN,
     "determinism": determinism.CAMPAIGN,
 }

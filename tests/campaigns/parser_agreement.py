@@ -89,7 +89,7 @@ _YARN: dict[str, Written | None] = {
 _WIDE = {"embedding": 256, "feed_forward": 512, "heads": 8, "kv_heads": 4}
 _EXPERTS = {"experts": 4, "expert_feed_forward": SMALL.feed_forward}
 
-_MODELS: tuple[dict[str, object], ...] = (
+MODELS: tuple[dict[str, object], ...] = (
     {"metadata": _SAID},
     {"metadata": _SAID | _SCALED, "rope_factors": True},
     {"metadata": _SAID, "vocabulary": 1024, "tied": True},
@@ -123,16 +123,16 @@ _MODELS: tuple[dict[str, object], ...] = (
 )
 
 
-def _small(folder: Path, model: dict[str, object]) -> Seed:
+def small(folder: Path, model: dict[str, object]) -> Seed:
     """A complete model of a few hundred kilobytes, its weights drawn by lot."""
     path = headers.write_model(folder / "seed.gguf", SMALL, **model)  # type: ignore[arg-type]
     size = path.stat().st_size
     with sources.resolved(PathRef(path), catalogue.load()) as bundle:
         start = _header(bundle).data_offset
-    return Seed(_unpadded(path.read_bytes()[:start]), Random(1).randbytes(size - start))
+    return Seed(unpadded(path.read_bytes()[:start]), Random(1).randbytes(size - start))
 
 
-def _real() -> Seed:
+def real() -> Seed:
     """The default model, as it is published."""
     model = catalogue.load().model("smollm2:135m")
     assert model is not None
@@ -141,10 +141,10 @@ def _real() -> Seed:
     with sources.resolved(PathRef(path), catalogue.load()) as bundle:
         start = _header(bundle).data_offset
     data = path.read_bytes()
-    return Seed(_unpadded(data[:start]), data[start:])
+    return Seed(unpadded(data[:start]), data[start:])
 
 
-def _unpadded(header: bytes) -> bytes:
+def unpadded(header: bytes) -> bytes:
     """Up to the last field of the last tensor."""
     fields = mutations.fields(header)
     return header[: fields[-1].start] if fields[-1].kind == "padding" else header
@@ -159,7 +159,7 @@ def _header(bundle: Bundle) -> Header:
 def seeds() -> tuple[Seed, ...]:
     """Every good file; the first is the real one."""
     with tempfile.TemporaryDirectory() as folder:
-        return (_real(), *(_small(Path(folder), model) for model in _MODELS))
+        return (real(), *(small(Path(folder), model) for model in MODELS))
 
 
 REAL_EVERY = 20  # the real file takes a hundred times as long to load as a small one
@@ -167,8 +167,8 @@ REAL_EVERY = 20  # the real file takes a hundred times as long to load as a smal
 
 def seed_of(number: int) -> Seed:
     """The file that is damaged under this number."""
-    real, *small = seeds()
-    return real if number % REAL_EVERY == 0 else small[number % len(small)]
+    whole, *rest = seeds()
+    return whole if number % REAL_EVERY == 0 else rest[number % len(rest)]
 
 
 # --- One damaged file ---------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class Trial:
         self.tally.faults.append(text)
 
     def _outcome(self, about: str) -> str:
-        with _alarm(), contextlib.ExitStack() as stack:
+        with alarm(), contextlib.ExitStack() as stack:
             try:
                 opened = sources.resolved(PathRef(self.path), catalogue.load())
                 bundle = stack.enter_context(opened)
@@ -279,7 +279,7 @@ def _nothing_more() -> Knowledge:
 
 
 @contextlib.contextmanager
-def _alarm() -> Iterator[None]:
+def alarm() -> Iterator[None]:
     """Raises `Hang` in the block when it takes too long."""
 
     def ring(number: int, frame: object) -> None:
