@@ -38,6 +38,7 @@ COUNTS = {"model": 20_000, "adapter": 2_000, "projector": 500}
 TURN = 45  # in this many cases, 40 models, 4 adapters, 1 projector
 SHARE = 90  # cases in one share
 CONTEXT = 256  # tokens
+DEATHS = 0.01  # of what is loaded: the engine may assert while it computes, and dies alone
 QUESTION = [{"role": "user", "content": "Hi"}]
 ALLOWED_CODES = frozenset({ExitCode.DONE}) | {code for code in ExitCode if 3 <= code <= 9}
 # What no private person in Germany may load, whatever else a file says.
@@ -251,8 +252,8 @@ _FAULTS = ("hung", "crashed", "other exit codes", "past the gate")
 def fails(counts: Counter[str]) -> str:
     if any(counts[fault] for fault in _FAULTS):
         return "damaged files are not all told as they should be"
-    if counts["exit 7"] > parser_agreement.DEATHS * counts["reached the worker"]:
-        return f"more than {parser_agreement.DEATHS:.2%} of what is loaded kills the engine"
+    if counts["exit 7"] > DEATHS * counts["reached the worker"]:
+        return f"more than {DEATHS:.0%} of what is loaded kills the engine"
     return ""
 
 
