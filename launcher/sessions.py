@@ -119,6 +119,11 @@ class Shelf:
         session.name, session.seen = name, _digest(data)
         return session
 
+    def last(self) -> Session | None:
+        """The session that was written last. Raises `LauncherError` when it is broken."""
+        names = self.names()
+        return self.load(names[0]) if names else None
+
     def save(self, session: Session) -> bool:
         """Keeps a session; gives it a name if it has none.
 

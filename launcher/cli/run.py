@@ -17,6 +17,7 @@ from launcher.engine.fit import Wishes
 from launcher.errors import ExitCode, LauncherError
 
 if TYPE_CHECKING:
+    from launcher.cli.chat.thread import Thread
     from launcher.cli.chat.words import Words
     from launcher.engine.client import Done, Engine, Text
 
@@ -44,7 +45,7 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     launcher run smollm2:135m "Why is the sky blue?"
     launcher run ./model.gguf < question.txt
     launcher run smollm2:135m
-    launcher run smollm2:135m --continue
+    launcher run smollm2:135m --continue "And at night?"
 
     MODEL is a name (llama3.2:1b), a repository of the hub (owner/name:Q4_K_M) or a path.
     """
@@ -54,8 +55,6 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
         context=values.pop("ctx_size"), threads=values.pop("threads"), force=values.pop("force")
     )
     style, held = generation.style(values), manner.manner(values)
-    if held.continues and prompt:
-        raise click.UsageError("--continue is for a chat: leave out the prompt.")
     with opening.opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
         text = _prompt(prompt)
         if text is None:
@@ -65,11 +64,10 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
 
             loop.chat(engine, style, about.of(here), asker.places, held)
         else:
-            from launcher.cli.chat import about, words
+            from launcher.cli.chat import about, thread
 
-            begins = about.of(here).begins_thinking
-            shown = words.Words(hides_thinking=held.hides_thinking, begins_thinking=begins)
-            sys.exit(_answer_once(engine, style, text, shown))
+            belongs = thread.Thread(about.of(here), held, asker, style.system)
+            sys.exit(_answer_once(engine, style, text, belongs))
 
 
 def _prompt(words: Sequence[str]) -> str | None:
@@ -83,14 +81,16 @@ def _prompt(words: Sequence[str]) -> str | None:
     raise click.UsageError("There is no prompt: give one after MODEL, or pipe one in.")
 
 
-def _answer_once(engine: Engine, style: Style, text: str, words: Words) -> int:
-    done = _answer(engine, style, _opening(style, text), words)
+def _answer_once(engine: Engine, style: Style, text: str, thread: Thread) -> int:
+    done = _answer(engine, style, thread.messages(text), thread.words)
     if done.reason == "context":
         raise LauncherError(
             _full(done, engine),
             hint="The answer is not finished. Use a longer context (--ctx-size), or say with "
             "--max-tokens how long it may be.",
         )
+    if style.logprobs is None:
+        thread.note(text)
     return STOPPED if done.reason == "stopped" else ExitCode.DONE
 
 
@@ -99,11 +99,6 @@ def _full(done: Done, engine: Engine) -> str:
         f"The context is full: {done.prompt_tokens} tokens of the conversation and {done.tokens} "
         f"of the answer, of {engine.loaded.context} in all"
     )
-
-
-def _opening(style: Style, text: str) -> list[dict[str, str]]:
-    system = [{"role": "system", "content": style.system}] if style.system else []
-    return [*system, {"role": "user", "content": text}]
 
 
 def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]], words: Words) -> Done:

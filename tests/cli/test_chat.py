@@ -165,8 +165,16 @@ def test_a_refusal_comes_before_a_conversation_is_taken_up(here: Here, tmp_path:
     assert (result.code, result.out) == (3, "")
 
 
-def test_continue_is_for_chats(here: Here) -> None:
-    assert here("run", MODEL, "--continue", "hi", *WHO).code == 2
+def test_a_single_question_is_asked_within_the_last_conversation(folders: Places) -> None:
+    for question in ("My dog is called Bodo.", "What is his name?"):
+        result = launcher("run", MODEL, *QUICK, "-n", "24", "--continue", stdin=question)
+        assert (result.code, result.err) == (0, "")
+    assert "Bodo" in result.out
+    assert questions(folders) == ["My dog is called Bodo.", "What is his name?"]
+    assert kept(folders)["exchanges"][1]["answer"] == result.out.strip()
+    alone = launcher("run", MODEL, *QUICK, "-n", "24", stdin="What is his name?")
+    assert "Bodo" not in alone.out
+    assert len(questions(folders)) == 2
 
 
 # --- Typing -------------------------------------------------------------------------------

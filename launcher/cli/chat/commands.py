@@ -13,6 +13,7 @@ from launcher.cli import render
 from launcher.cli.chat import answering, clipboard, setting
 from launcher.cli.chat.prompt import QUOTES
 from launcher.cli.chat.state import Ask, Chat, Draft, Leave, Turn, tell
+from launcher.cli.chat.thread import other_model
 from launcher.cli.render import Paper
 from launcher.engine.sampling import RANDOM
 from launcher.errors import LauncherError
@@ -204,11 +205,10 @@ def counted(session: Session) -> str:
 
 def take_up(chat: Chat, session: Session) -> None:
     """Goes on with a conversation that was kept."""
-    other = session.model if session.model != chat.about.ref else ""
     chat.session, chat.last = session, None
     tell(f"Taken up: {session.name}, {counted(session)}.")
-    if other:
-        tell(f"Note: It was held with another model, {other}. {chat.about.ref} goes on with it.")
+    if session.model != chat.about.ref:
+        tell(other_model(session, chat.about))
     if session.dropped:
         tell(f"Note: The oldest {session.dropped} of them are not shown to the model.")
     if session.exchanges:

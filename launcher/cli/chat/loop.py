@@ -58,11 +58,11 @@ def _greet(talk: Chat) -> None:
 
 def _take_up(talk: Chat, system: str | None) -> None:
     """Goes on with the session that was written last."""
-    names = talk.shelf.names()
-    if not names:
+    session = talk.shelf.last()
+    if session is None:
         tell("There is no conversation to take up yet: this is a new one.")
         return
-    commands.take_up(talk, talk.shelf.load(names[0]))
+    commands.take_up(talk, session)
     if system is not None:
         talk.session.system = system
 

@@ -24,7 +24,12 @@ class Manner:
 
 
 _OPTIONS = (
-    click.option("--continue", "continues", is_flag=True, help="Take up the last chat."),
+    click.option(
+        "--continue",
+        "continues",
+        is_flag=True,
+        help="Go on with the last conversation.",
+    ),
     click.option("--plain", is_flag=True, help="Show answers as they are, without Markdown."),
     click.option(
         "--hide-thinking", "hides_thinking", is_flag=True, help="Do not show what a model reasons."
