@@ -75,6 +75,16 @@ class Places:
         return self.cache / "headers"
 
     @property
+    def prompts(self) -> Path:
+        """What was computed of system prompts; see `engine.prompt_cache`."""
+        return self.cache / "prompts"
+
+    @property
+    def prompts_key(self) -> Path:
+        """By which those are known to be ours."""
+        return self.state / "prompts.key"
+
+    @property
     def chat_history(self) -> Path:
         """What was typed in chats."""
         return self.state / "chat-history.jsonl"

@@ -14,6 +14,7 @@ from launcher.cli.chat import manner
 from launcher.cli.generation import Style
 from launcher.cli.interrupting import interruptible
 from launcher.engine.fit import Wishes
+from launcher.engine.prompt_cache import PromptCache
 from launcher.errors import ExitCode, LauncherError
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ STOPPED = 130  # as a shell counts what SIGINT ended
 @click.option("--force", is_flag=True, help="Also what does not seem to fit in memory.")
 @click.option("-s", "--system", help="What the model is told before the conversation.")
 @click.option("--require-sandbox", is_flag=True, help="Only where the engine can be confined.")
+@click.option(
+    "--no-prompt-cache", is_flag=True, help="Keep nothing that was computed of a system prompt."
+)
 @click.option("--set-up", is_flag=True, help="Build the engine first where it is missing.")
 @manner.held
 @options.with_parts
@@ -51,11 +55,15 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     """
     request, asker = options.request(model, values), options.asker(values)
     set_up, confined = values.pop("set_up"), values.pop("require_sandbox")
+    forgets = values.pop("no_prompt_cache")
     wishes = Wishes(
         context=values.pop("ctx_size"), threads=values.pop("threads"), force=values.pop("force")
     )
     style, held = generation.style(values), manner.manner(values)
     with opening.opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
+        if not forgets:
+            kept = asker.places
+            engine.prompt_cache = PromptCache(kept.prompts, kept.prompts_key)
         text = _prompt(prompt)
         if text is None:
             if style.logprobs is not None:

@@ -22,6 +22,8 @@ class Asked:
     send: Callable[[Message], None]
     unwanted: Callable[[], bool]
     """Whether nobody wants the rest any more."""
+    recall: Callable[[], int] = lambda: 0
+    """Takes up what is kept of the prompt; how many tokens it computed to keep them."""
 
 
 class Stops:
@@ -76,6 +78,7 @@ class Answer:
         """Sends the answer in pieces, then why it ended."""
         asked, context = self._asked, self._context
         started = time.perf_counter()
+        computed = asked.recall()
         kept = context.keep(asked.prompt)
         filled = context.fill(asked.prompt[kept:], asked.unwanted)
         self._sampler.saw(asked.prompt)
@@ -88,7 +91,7 @@ class Answer:
                 "type": "done",
                 "reason": reason,
                 "prompt_tokens": len(asked.prompt),
-                "prompt_computed": len(asked.prompt) - kept,
+                "prompt_computed": computed + len(asked.prompt) - kept,
                 "tokens": self._count,
                 "prompt_seconds": first - started,
                 "seconds": time.perf_counter() - first,

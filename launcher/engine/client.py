@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import IO, Any
 
 from launcher.clearance import Cleared
-from launcher.engine import environment, failures
+from launcher.engine import environment, failures, prompt_cache
 from launcher.engine.messages import Channel, Closed, Message
+from launcher.engine.prompt_cache import PromptCache
 from launcher.engine.sandbox import Level
 from launcher.errors import (
     EngineDied,
@@ -68,6 +69,8 @@ class Loaded:
     """As the engine computes with them."""
     sandbox: Level
     """How far the worker was confined before it looked at the files."""
+    build: str
+    """Tells the engine's build, on this processor, from any other."""
 
 
 def is_installed() -> bool:
@@ -126,6 +129,13 @@ class Worker:
         except Closed:
             raise self._death() from None
 
+    def receive_bytes(self, size: int) -> Iterator[bytes]:
+        """The bytes that a message has announced. Raises `EngineDied`."""
+        try:
+            yield from self.channel.receive_bytes(size)
+        except Closed:
+            raise self._death() from None
+
     def close(self) -> None:
         """Ends the worker, and waits until it is gone."""
         self.channel.close()
@@ -156,6 +166,9 @@ class Worker:
 
 class Engine:
     """A loaded model. Only a cleared bundle gets this far."""
+
+    prompt_cache: PromptCache | None = None
+    """Where what was computed of long system prompts is kept."""
 
     def __init__(self, cleared: Cleared, worker: Worker) -> None:
         """Loads the bundle into the worker.
@@ -195,7 +208,9 @@ class Engine:
             metadata=reply["metadata"],
             sizes=reply["sizes"],
             sandbox=Level(reply["sandbox"]),
+            build=reply["build"],
         )
+        self._stamps = [file.stamp for file in files]
 
     def generate(
         self,
@@ -213,25 +228,43 @@ class Engine:
         `sampling` has fields of `Sampling`; `logprobs` asks for so many of the likeliest tokens.
         """
         self._number += 1
-        self._worker.send(
-            {
-                "type": "generate",
-                "number": self._number,
-                "messages": list(messages),
-                "sampling": sampling,
-                "max_tokens": max_tokens,
-                "stop": list(stop),
-                "grammar": grammar,
-                "json_schema": json_schema,
-                "logprobs": logprobs,
-            }
-        )
-        return self._events()
+        wanted = {
+            "type": "generate",
+            "number": self._number,
+            "messages": list(messages),
+            "sampling": sampling,
+            "max_tokens": max_tokens,
+            "stop": list(stop),
+            "grammar": grammar,
+            "json_schema": json_schema,
+            "logprobs": logprobs,
+        }
+        name = self._kept_under(messages)
+        if self.prompt_cache is None or not name:
+            self._worker.send(wanted)
+        else:
+            with self.prompt_cache.found(name) as state:
+                self._worker.send({**wanted, "recall": True}, [] if state is None else [state])
+        return self._events(name)
 
-    def _events(self) -> Iterator[Text | Done]:
+    def _kept_under(self, messages: Sequence[dict[str, str]]) -> str:
+        """The name of the beginning's state; empty where it is not worth keeping."""
+        if self.prompt_cache is None or self._number > 1 or len(messages) < 2:
+            return ""
+        first = messages[0]
+        if first["role"] != "system" or len(first["content"]) < prompt_cache.LONG:
+            return ""
+        facts = (self._stamps, self.loaded.build, self.loaded.context, first["content"])
+        return self.prompt_cache.name(*facts)
+
+    def _events(self, name: str) -> Iterator[Text | Done]:
         while True:
             reply = self._worker.receive()
             try:
+                if self.prompt_cache is not None and reply["type"] == "state" and name:
+                    size = reply["size"]
+                    self.prompt_cache.keep(name, size, self._worker.receive_bytes(size))
+                    continue
                 event = _event(reply, self._worker)
             except (KeyError, TypeError):
                 raise failures.nonsense() from None

@@ -249,6 +249,23 @@ class Context:
         lib.llama_memory_clear(self._memory, True)
         self.held.clear()
 
+    def state(self) -> bytearray:
+        """All that was computed of the tokens that are held."""
+        size = lib.llama_state_seq_get_size(self._context, 0)
+        data = bytearray(size)
+        array = (ctypes.c_uint8 * size).from_buffer(data)
+        written = lib.llama_state_seq_get_data(self._context, array, size, 0)
+        return data[:written]
+
+    def restore(self, held: Sequence[int], state: bytearray) -> None:
+        """Takes up a state that `state` gave for these tokens, by this engine for this model."""
+        self.forget()
+        array = (ctypes.c_uint8 * len(state)).from_buffer(state)
+        if lib.llama_state_seq_set_data(self._context, array, len(state), 0) == len(state):
+            self.held.extend(held)
+        else:
+            self.forget()
+
     def fill(self, tokens: Sequence[int], stop: Callable[[], bool]) -> bool:
         """Computes a prompt; False when it was stopped on the way."""
         self.pace.settle()
@@ -273,6 +290,12 @@ class Context:
         self.pace.end()
         if status:
             raise DecodeFailed(f"llama_decode gave {status}: {' '.join(log_lines[-2:])}")
+
+
+def build() -> str:
+    """Tells this build of the engine, on this processor, from any other."""
+    files = sorted(path.stat() for path in (folder() / "lib").iterdir())
+    return f"{[(file.st_size, file.st_mtime_ns) for file in files]} {system_info()}"
 
 
 def grammar_of_schema(schema: str) -> str:

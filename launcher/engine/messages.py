@@ -6,7 +6,8 @@ travel beside a message over a Unix socket, so the worker never needs a path.
     to the worker                             from the worker
     load      files, context, threads, ...    ready     what llama.cpp sees
     generate  messages, sampling, ...         text      a piece of the answer
-    stop                                      done      why it ended, counts, seconds
+    stop                                      state     size; so many bytes follow
+                                              done      why it ended, counts, seconds
                                               failed    kind and message
 """
 
@@ -17,7 +18,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _LENGTH = struct.Struct("<I")
@@ -52,6 +53,20 @@ class Channel:
                 self._connection.sendall(data)
         except (BrokenPipeError, ConnectionError) as error:
             raise Closed from error
+
+    def send_bytes(self, data: bytes | memoryview) -> None:
+        """Sends what a message has announced. Raises `Closed`."""
+        try:
+            self._connection.sendall(data)
+        except (BrokenPipeError, ConnectionError) as error:
+            raise Closed from error
+
+    def receive_bytes(self, size: int) -> Iterator[bytes]:
+        """What a message has announced, in pieces. Raises `Closed`."""
+        while size:
+            piece = self._exactly(min(size, 1 << 20))
+            size -= len(piece)
+            yield piece
 
     def receive(self) -> tuple[Message, list[int]]:
         """Waits for a message; the open files that came with it are the caller's to close.

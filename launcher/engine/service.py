@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from launcher.engine import llama, sandbox
+from launcher.engine import llama, prefix, sandbox
 from launcher.engine.answer import Answer, Asked
 from launcher.engine.messages import Channel, Closed, Message, close_all
 from launcher.engine.rendering import Renderer
@@ -44,6 +44,7 @@ class Inbox:
                 if message["type"] == "stop":
                     self.stopped = message["number"]
                 elif message["type"] == "generate":
+                    message["files"], files = files, []  # closed by whoever answers
                     self.waiting.put(message)
                 close_all(files)
         except Closed:
@@ -79,6 +80,8 @@ class Service:
             except llama.DecodeFailed as error:
                 self.context.forget()
                 self._fail("decode", str(error))
+            finally:
+                close_all(wanted["files"])
 
     def _fail(self, kind: str, text: str, **details: object) -> None:
         self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
@@ -109,6 +112,7 @@ class Service:
                 "sizes": self.model.sizes(),
                 "context": self.context.size,
                 "sandbox": level,
+                "build": llama.build(),
                 "seconds": time.perf_counter() - started,
             }
         )
@@ -132,11 +136,34 @@ class Service:
             stops=message.get("stop", ()),
             send=self.channel.send,
             unwanted=lambda: self.inbox.stopped >= number,
+            recall=lambda: self._recall(message, prompt),
         )
         try:
             Answer(self.model, self.context, sampler, asked).give()
         finally:
             sampler.close()
+
+    def _recall(self, message: Message, prompt: Sequence[int]) -> int:
+        """Takes up what was kept of the system prompt, or has it kept, where that is wanted.
+
+        Gives how many tokens it computed.
+        """
+        if self.context.held or not message.get("recall"):
+            return 0
+        for descriptor in message["files"]:
+            prefix.put_back(self.context, descriptor)
+        if self.context.held:
+            return 0
+        other = [*message["messages"][:1], {"role": "user", "content": "."}]
+        alike = self._tokens(self._rendered(other).get("text", ""))
+        common = prefix.shared(prompt[:-1], alike)
+        if common < prefix.LEAST or not self.context.fill(prompt[:common], lambda: False):
+            return 0
+        size, parts = prefix.taken(self.context)
+        self.channel.send({"type": "state", "size": size})
+        for part in parts:
+            self.channel.send_bytes(part)
+        return common
 
     def _sampler(self, message: Message) -> Sampler:
         """Raises `BadGrammar` or `BadSchema`."""
@@ -150,9 +177,7 @@ class Service:
 
     def _prompt(self, message: Message) -> list[int] | None:
         """The tokens of the conversation; None when the template failed, which is then said."""
-        bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
-        source = self.model.chat_template() or FALLBACK
-        rendered = self.renderer.render(source, message["messages"], bos=bos, eos=eos)
+        rendered = self._rendered(message["messages"])
         if "text" not in rendered:
             self._fail("template", rendered["message"], cause=rendered["cause"])
             return None
@@ -161,6 +186,15 @@ class Service:
             least = len(text) // LONGEST_TOKEN
             self._too_long(f"at least {least}")
             return None
+        return self._tokens(text)
+
+    def _rendered(self, messages: Sequence[dict[str, str]]) -> Message:
+        bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
+        source = self.model.chat_template() or FALLBACK
+        return self.renderer.render(source, messages, bos=bos, eos=eos)
+
+    def _tokens(self, text: str) -> list[int]:
+        bos = self.model.special_text("bos")
         add_special = self.model.adds_bos() and not (bos and text.startswith(bos))
         return self.model.tokens(text, add_special=add_special, parse_special=True)
 
