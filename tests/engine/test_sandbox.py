@@ -156,7 +156,7 @@ def test_who_insists_on_the_sandbox_gets_no_answer_without_it() -> None:
     assert b"not confined" in first.stderr
     assert second.stderr == b""  # it is said once
     kept = records.recent(records.Log(places().records, 1 << 20))
-    assert [one["sandbox"] for one in kept if one["kind"] == "load"] == ["none", "none"]
+    assert [one.get("sandbox") for one in kept if one["kind"] == "load"] == [None, "none", "none"]
 
 
 def older(missing: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
