@@ -6,6 +6,7 @@ A grammar holds the model to an answer where the test is about what becomes of i
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import stat
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launcher.cli.chat import clipboard
 from launcher.cli.chat.markdown import Markdown
 from launcher.cli.chat.thinking import Splitter
 from launcher.errors import LauncherError, NotFound
@@ -288,9 +290,7 @@ def test_reasoning_is_hidden_from_a_single_answer_too(tmp_path: Path) -> None:
     assert launcher(*arguments, "--hide-thinking").out == "Yes.\n"
 
 
-def test_copy_by_the_terminal_itself_and_where_there_is_no_way(
-    chat: Chat, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copy_by_the_terminal_itself(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TMUX", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -302,12 +302,12 @@ def test_copy_by_the_terminal_itself_and_where_there_is_no_way(
     found = re.search("\x1b\\]52;c;([A-Za-z0-9+/=]+)\x07", written)
     assert found is not None
     assert base64.b64decode(found[1]) == b"print(1)\n"
-    screen.expect(READY)
-    leave(screen)
-    monkeypatch.setenv("TERM", "linux")
-    screen = chat("Well.")
-    say(screen, "Go")
-    assert "no clipboard here" in say(screen, "/copy")
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "linux"}, {}, {"DISPLAY": ":7", "PATH": ""}])
+def test_where_there_is_no_clipboard_one_sentence_says_so(environment: dict[str, str]) -> None:
+    with pytest.raises(LauncherError, match="There is no clipboard here"):
+        clipboard.copy("text", io.StringIO(), environment)
 
 
 # --- A full context -----------------------------------------------------------------------

@@ -39,7 +39,16 @@ def test_an_unknown_command_is_a_usage_error(here: Here) -> None:
     assert "No such command" in result.err
 
 
-HEAVY = ("llama_cpp", "huggingface_hub", "rich", "numpy", "jinja2", "requests", "httpx2")
+HEAVY = (
+    "llama_cpp",
+    "huggingface_hub",
+    "rich",
+    "numpy",
+    "prompt_toolkit",
+    "jinja2",
+    "requests",
+    "httpx2",
+)
 
 
 @pytest.mark.parametrize(
