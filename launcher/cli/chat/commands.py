@@ -85,7 +85,7 @@ def _shown(chat: Chat, paper: Paper) -> Iterator[str]:
     about, session = chat.about, chat.session
     kept = str(chat.shelf.path(session.name)) if session.name else "not yet"
     yield render.safe(f"{about.title} ({about.ref})")
-    yield f"  Licence:   {', '.join(about.licences) or 'not known'}"
+    yield render.safe(f"  Licence:   {', '.join(about.licences) or 'not known'}")
     yield f"  Context:   {chat.used or '?'} of {chat.engine.loaded.context} tokens in use"
     yield render.safe(f"  System:    {session.system or 'none'}")
     yield f"  Exchanges: {len(session.exchanges)}" + (
