@@ -19,9 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.cli.chat import clipboard
+from launcher.cli.chat.about import About
 from launcher.cli.chat.markdown import Markdown
 from launcher.cli.chat.thinking import Splitter
 from launcher.errors import LauncherError, NotFound
+from launcher.licensing import policy
+from launcher.licensing.decision import BoundDuty
 from launcher.models import catalogue, sources
 from launcher.paths import Places
 from launcher.sessions import Exchange, Session, Shelf
@@ -405,6 +408,13 @@ def test_reasoning_is_told_apart_however_it_comes(chunks: list[str]) -> None:
             list(splitter.feed(chunk))
         list(splitter.finish())
     assert (whole.thought, whole.said) == (parts.thought, parts.said)
+
+
+def test_the_words_that_a_licence_wants_shown_are_known() -> None:
+    licence = policy.load().licences["llama3.2"]
+    duties = tuple(BoundDuty(licence=licence.id, duty=duty) for duty in licence.duties)
+    about = About(ref="x", title="X", licences=("llama3.2",), duties=duties, begins_thinking=False)
+    assert list(about.displays) == ["Built with Llama"]
 
 
 def test_two_programs_do_not_overwrite_each_others_conversation(tmp_path: Path) -> None:
