@@ -187,6 +187,7 @@ class Engine:
             {
                 "context": plan.context,
                 "threads": plan.threads,
+                "kv_type": plan.kv_type,
                 "extra_buffers": True,
                 "compare": [key for key, _ in _comparable(header)],
                 "adapters": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launcher.engine.machine import Machine
 from launcher.errors import DoesNotFit
@@ -11,9 +11,13 @@ from launcher.models.gguf import Header
 
 DEFAULT_CONTEXT = 4096  # tokens
 SMALLEST_CONTEXT = 512  # tokens; below this no conversation fits
-KV_BYTES = 2  # a 16-bit number for each key and value
-OVERHEAD = 96 << 20  # bytes: the interpreter, the engine's libraries, its tables
 COMPUTE_ROWS = 512  # tokens in one step of prompt processing
+# Bytes that a worker takes besides its model, as measured: its interpreter, the engine's libraries
+# and their tables; and for each token of a vocabulary, with its place in the merges.
+OVERHEAD = 33 << 20
+TOKEN = 345
+# How keys and values are kept: numbers in a block, and its bytes.
+KV_TYPES = {"f16": (1, 2), "q8_0": (32, 34)}
 
 # Types that the CPU backend repacks on load, which keeps a second copy in memory.
 # Source: llama.cpp ggml/src/ggml-cpu/repack.cpp as vendored by llama-cpp-python 0.3.36.
@@ -41,10 +45,19 @@ class Memory:
     repacked: int
     kv_cache: int
     compute: int
+    vocabulary: int = 0
+    correction: int = 0
+    """By how much a load of this model took more or less before, on this machine."""
+
+    @property
+    def fixed(self) -> int:
+        """What it takes whatever the context is."""
+        parts = self.weights + self.repacked + self.compute + self.vocabulary + OVERHEAD
+        return parts + self.correction
 
     @property
     def total(self) -> int:
-        return self.weights + self.repacked + self.kv_cache + self.compute + OVERHEAD
+        return self.fixed + self.kv_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,27 +70,34 @@ class Plan:
     memory: Memory
     available: int
     """Bytes that were free when the plan was made."""
+    kv_type: str = "f16"
+    note: str = ""
+    """What was chosen so that it fits, and why; empty where nothing had to be."""
 
 
-def plan(headers: Sequence[Header], size: int, machine: Machine, wishes: Wishes) -> Plan:
+def plan(
+    headers: Sequence[Header], size: int, machine: Machine, wishes: Wishes, correction: int = 0
+) -> Plan:
     """A plan for a model whose files have these headers and this size together (bytes).
 
-    Raises `DoesNotFit` with what would.
+    What does not fit is made to, if it can be: keys and values in 8 bits first, then a shorter
+    context where none was asked for. Raises `DoesNotFit` with what would.
     """
     main = headers[0]
     trained = main.parameter("context_length") or DEFAULT_CONTEXT
-    context = wishes.context or min(trained, DEFAULT_CONTEXT)
-    memory = _memory(headers, size, machine, context)
+    usual = wishes.context or min(trained, DEFAULT_CONTEXT)
+    memory = _memory(headers, size, machine, usual, correction)
+    context, kv_type = usual, "f16"
     if memory.total > machine.memory_available and not wishes.force:
-        if wishes.context is not None:
-            _refuse(main, machine, memory, context)
-        context = _largest_context(main, machine, context, memory)
-        memory = _memory(headers, size, machine, context)
+        context, kv_type = _smaller(main, machine, memory, wishes, usual)
+    kv_cache = context * kv_bytes_per_token(main, kv_type)
     return Plan(
         context=context,
         threads=wishes.threads or default_threads(machine),
-        memory=memory,
+        memory=replace(memory, kv_cache=kv_cache),
         available=machine.memory_available,
+        kv_type=kv_type,
+        note=_note(usual, context, kv_type, memory, machine),
     )
 
 
@@ -95,16 +115,38 @@ def default_threads(machine: Machine) -> int:
     return machine.processors if machine.processors <= 4 else -(-machine.processors // 2)
 
 
-def kv_bytes_per_token(header: Header) -> int:
+def kv_bytes_per_token(header: Header, kv_type: str = "f16") -> int:
     """Bytes that one token takes in the KV cache, all layers together."""
+    block, size = KV_TYPES[kv_type]
+    return sum(_kv_heads(header)) * sum(_kv_widths(header)) * size // block
+
+
+def _kv_heads(header: Header) -> list[int]:
+    """Heads of keys and values in each layer."""
     layers = header.parameter("block_count") or 0
     heads = _per_layer(header, "attention.head_count", layers, [0] * layers)
-    kv_heads = _per_layer(header, "attention.head_count_kv", layers, heads)
+    return _per_layer(header, "attention.head_count_kv", layers, heads)
+
+
+def _kv_widths(header: Header) -> tuple[int, int]:
+    """Numbers in the key and in the value of one head."""
+    heads = _per_layer(header, "attention.head_count", 1, [0])
     embedding = header.parameter("embedding_length") or 0
     width = embedding // max(max(heads, default=1), 1)
     key = header.parameter("attention.key_length") or width
-    value = header.parameter("attention.value_length") or width
-    return sum(kv_heads) * (key + value) * KV_BYTES
+    return key, header.parameter("attention.value_length") or width
+
+
+def _kv_types(header: Header) -> Sequence[str]:
+    """How the engine can keep keys and values of this model, the best first.
+
+    Blocks of 8 bits take whole blocks in each head and flash attention, which it has everywhere
+    but where heads are not of one width, and in Grok.
+    """
+    key, value = _kv_widths(header)
+    block, _ = KV_TYPES["q8_0"]
+    possible = key == value and key and not key % block and header.architecture != "grok"
+    return ("f16", "q8_0") if possible else ("f16",)
 
 
 def _per_layer(header: Header, name: str, layers: int, default: list[int]) -> list[int]:
@@ -116,13 +158,18 @@ def _per_layer(header: Header, name: str, layers: int, default: list[int]) -> li
     return [entry.value] * layers if isinstance(entry.value, int) else default
 
 
-def _memory(headers: Sequence[Header], size: int, machine: Machine, context: int) -> Memory:
+def _memory(
+    headers: Sequence[Header], size: int, machine: Machine, context: int, correction: int
+) -> Memory:
     main = headers[0]
+    read = sum(header.data_offset for header in headers if header.complete)
     return Memory(
-        weights=size,
+        weights=max(size - read, 0),  # what is before them is read once and let go
         repacked=_repacked(headers) if "avx2" in machine.features else 0,
         kv_cache=context * kv_bytes_per_token(main),
-        compute=_compute(main),
+        compute=_compute(main, context),
+        vocabulary=(main.vocabulary or 0) * TOKEN,
+        correction=correction,
     )
 
 
@@ -138,38 +185,56 @@ def _repacked(headers: Sequence[Header]) -> int:
     )
 
 
-def _compute(header: Header) -> int:
-    """The scratch space of one step: activations, and the scores of the whole vocabulary."""
+def _compute(header: Header, context: int) -> int:
+    """The scratch space of one step that is really used: activations, and one row of scores."""
     embedding = header.parameter("embedding_length") or 0
     feed_forward = header.parameter("feed_forward_length") or 4 * embedding
-    vocabulary = header.vocabulary or 0
-    return (
-        4 * COMPUTE_ROWS * (4 * embedding + 2 * feed_forward) + 4 * vocabulary * COMPUTE_ROWS // 8
-    )
+    rows = min(COMPUTE_ROWS, context)
+    return 4 * rows * (4 * embedding + 2 * feed_forward) + 4 * (header.vocabulary or 0)
 
 
-def _largest_context(header: Header, machine: Machine, wanted: int, memory: Memory) -> int:
-    """The longest context up to `wanted` that fits; raises `DoesNotFit` when none does."""
-    fixed = memory.total - memory.kv_cache
-    per_token = max(kv_bytes_per_token(header), 1)
-    possible = (machine.memory_available - fixed) // per_token // 256 * 256
-    if possible < SMALLEST_CONTEXT:
-        _refuse(header, machine, memory, wanted)
-    return min(possible, wanted)
+def _smaller(
+    header: Header, machine: Machine, memory: Memory, wishes: Wishes, usual: int
+) -> tuple[int, str]:
+    """A context, and how keys and values are kept, that fit; raises `DoesNotFit`."""
+    kinds = _kv_types(header)
+    for kind in kinds:
+        if usual <= _possible(header, machine, memory, kind):
+            return usual, kind
+    possible = _possible(header, machine, memory, kinds[-1]) // 256 * 256
+    if wishes.context is None and possible >= SMALLEST_CONTEXT:
+        return possible, kinds[-1]
+    raise _does_not_fit(machine, memory, usual, possible)
 
 
-def _refuse(header: Header, machine: Machine, memory: Memory, context: int) -> None:
-    fixed = memory.total - memory.kv_cache
-    room = machine.memory_available - fixed
-    possible = room // max(kv_bytes_per_token(header), 1) // 256 * 256
+def _possible(header: Header, machine: Machine, memory: Memory, kv_type: str) -> int:
+    """The longest context that there is room for."""
+    room = machine.memory_available - memory.fixed
+    return room // max(kv_bytes_per_token(header, kv_type), 1)
+
+
+def _note(usual: int, context: int, kv_type: str, memory: Memory, machine: Machine) -> str:
+    chosen = []
+    if kv_type != "f16":
+        chosen.append("keys and values are kept in 8 bits")
+    if context < usual:
+        chosen.append(f"the context is {context} tokens, not {usual}")
+    if not chosen:
+        return ""
     needed, free = megabytes(memory.total), megabytes(machine.memory_available)
-    raise DoesNotFit(
+    what = " and ".join(chosen)
+    return f"{what[0].upper()}{what[1:]}: else it would need {needed}, and {free} are free."
+
+
+def _does_not_fit(machine: Machine, memory: Memory, context: int, possible: int) -> DoesNotFit:
+    needed, free = megabytes(memory.total), megabytes(machine.memory_available)
+    return DoesNotFit(
         f"The model needs about {needed} of memory with a context of {context} tokens; "
         f"{free} are free",
         hint=(
             f"It would fit with --ctx-size {possible}."
             if possible >= SMALLEST_CONTEXT
-            else f"Its weights alone need {megabytes(fixed)}: use a smaller model or quant, "
+            else f"Its weights alone need {megabytes(memory.fixed)}: use a smaller model or quant, "
             "or close other programs."
         ),
     )

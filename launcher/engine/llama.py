@@ -52,6 +52,7 @@ def folder() -> Path:
     return Path(lib.__file__).parent
 
 
+_KV_TYPES = {"q8_0": 8}  # as ggml numbers them
 _WARNING = 3  # GGML_LOG_LEVEL_WARN; errors are 4
 _KEPT_LINES = 40
 log_lines: list[str] = []
@@ -180,13 +181,24 @@ class Adapter:
 class Context:
     """A KV cache over a model, and the tokens that are in it."""
 
-    def __init__(self, model: Model, *, tokens: int, threads: int, batch: int = 2048) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        tokens: int,
+        threads: int,
+        batch: int = 2048,
+        kv_type: str = "f16",
+    ) -> None:
         parameters = lib.llama_context_default_params()
         parameters.n_ctx = tokens
         parameters.n_batch = min(batch, tokens)
         parameters.n_threads = threads
         parameters.n_threads_batch = threads
         parameters.no_perf = True
+        if kv_type != "f16":
+            parameters.type_k = parameters.type_v = _KV_TYPES[kv_type]
+            parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         self.model = model
         self._context = lib.llama_init_from_model(model.handle, parameters)
         if not self._context:
@@ -218,9 +230,15 @@ class Context:
     def handle(self) -> Any:
         return self._context
 
-    def scores(self) -> memoryview[float]:
-        """Of all tokens, after the last step; valid until the next."""
-        first = lib.llama_get_logits_ith(self._context, -1)
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether single tokens can be taken out again: not where all are in one state."""
+        model = self.model.handle
+        return not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
+
+    def scores(self, at: int = -1) -> memoryview[float]:
+        """Of all tokens, after one of the tokens of the last step; valid until the next."""
+        first = lib.llama_get_logits_ith(self._context, at)
         count = lib.llama_vocab_n_tokens(self.model.vocabulary)
         return (
             memoryview((ctypes.c_float * count).from_address(ctypes.addressof(first.contents)))
@@ -283,6 +301,32 @@ class Context:
         self._one[0] = token
         self._decode(lib.llama_batch_get_one(self._one, 1))
         self.held.append(token)
+
+    def steps(self, tokens: Sequence[int]) -> None:
+        """Computes some more tokens, and the scores after each of them."""
+        if len(tokens) == 1:
+            self.step(tokens[0])
+            return
+        batch = lib.llama_batch_init(len(tokens), 0, 1)
+        try:
+            batch.n_tokens = len(tokens)
+            for number, token in enumerate(tokens):
+                batch.token[number] = token
+                batch.pos[number] = len(self.held) + number
+                batch.n_seq_id[number] = 1
+                batch.seq_id[number][0] = 0
+                batch.logits[number] = 1
+            self._decode(batch)
+        finally:
+            lib.llama_batch_free(batch)
+        self.held.extend(tokens)
+
+    def cut(self, length: int) -> None:
+        """Drops the tokens from a place on."""
+        if length < len(self.held):
+            if not lib.llama_memory_seq_rm(self._memory, 0, length, -1):
+                raise DecodeFailed("tokens could not be taken out of the cache")
+            del self.held[length:]
 
     def _decode(self, batch: Any) -> None:
         self.pace.begin()

@@ -98,7 +98,10 @@ class Service:
         self.model = llama.Model(paths[:count], extra_buffers=message["extra_buffers"])
         adapters = [llama.Adapter(self.model, path) for path in paths[count:]]
         self.context = llama.Context(
-            self.model, tokens=message["context"], threads=message["threads"]
+            self.model,
+            tokens=message["context"],
+            threads=message["threads"],
+            kv_type=message.get("kv_type", "f16"),
         )
         self.context.adapt(adapters)
         self.channel.send(

@@ -1,0 +1,145 @@
+"""Whether a model fits: what is estimated, what is measured, and what is chosen in between."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher import flow
+from launcher.asker import Asker, Request
+from launcher.engine import fit, machine
+from launcher.engine.client import Worker
+from launcher.engine.fit import Plan, Wishes
+from launcher.engine.machine import Machine
+from launcher.errors import DoesNotFit
+from launcher.models import catalogue, sources
+from launcher.models.bundle import Bundle
+from launcher.models.refs import PathRef
+from tests.engine.conftest import GREEDY
+from tests.headers import write_model
+
+LONG = [{"role": "user", "content": "word " * 400}]
+
+
+def roomy(available: int = 64 << 30) -> Machine:
+    return replace(machine.measure(), memory_available=available, memory_total=64 << 30)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Bundle]:
+    with sources.resolved(PathRef(path), catalogue.load()) as bundle:
+        yield bundle
+
+
+def planned(path: Path, available: int = 64 << 30, **wishes: int | bool) -> Plan:
+    with opened(path) as bundle:
+        assert bundle.main.header is not None
+        chosen = Wishes(**wishes)  # type: ignore[arg-type]
+        return fit.plan([bundle.main.header], bundle.size, roomy(available), chosen)
+
+
+# --- What is chosen -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    """Of the shape of Llama 3.2 1B: 32 KiB of keys and values for each token."""
+    return write_model(tmp_path / "1b.gguf", "llama-3.2-1b")
+
+
+def test_where_there_is_room_nothing_is_changed_or_said(llama: Path) -> None:
+    plan = planned(llama)
+    assert (plan.context, plan.kv_type, plan.note) == (4096, "f16", "")
+    assert plan.memory.kv_cache == 4096 * (32 << 10)
+
+
+def test_eight_bits_are_tried_before_a_shorter_context(llama: Path) -> None:
+    whole = planned(llama).memory
+    plan = planned(llama, whole.total - 1)
+    assert (plan.context, plan.kv_type) == (4096, "q8_0")
+    assert plan.memory.kv_cache == whole.kv_cache * 34 // 64
+    assert plan.memory.total < whole.total - 1
+    assert plan.note.startswith("Keys and values are kept in 8 bits: else it would need ")
+
+
+def test_then_the_context_is_shortened_to_what_there_is_room_for(llama: Path) -> None:
+    available = planned(llama).memory.fixed + 1030 * (17 << 10)
+    plan = planned(llama, available)
+    assert (plan.context, plan.kv_type) == (1024, "q8_0")
+    assert plan.memory.total <= available
+    assert "and the context is 1024 tokens, not 4096" in plan.note
+
+
+def test_a_context_that_was_asked_for_is_kept_or_refused_with_what_would_fit(llama: Path) -> None:
+    fixed = planned(llama).memory.fixed
+    assert planned(llama, fixed + 2048 * (17 << 10), context=2048).kv_type == "q8_0"
+    with pytest.raises(DoesNotFit) as caught:
+        planned(llama, fixed + 1100 * (17 << 10), context=2048)
+    assert caught.value.exit_code == 9
+    assert caught.value.hint == "It would fit with --ctx-size 1024."
+    assert planned(llama, context=1024).memory.kv_cache == 1024 * (32 << 10)
+
+
+def test_weights_that_do_not_fit_are_refused_unless_forced(llama: Path) -> None:
+    with pytest.raises(DoesNotFit) as caught:
+        planned(llama, 100 << 20)
+    assert "use a smaller model or quant" in caught.value.hint
+    plan = planned(llama, 100 << 20, force=True)
+    assert (plan.context, plan.kv_type, plan.note) == (4096, "f16", "")
+
+
+def test_heads_that_blocks_do_not_divide_stay_in_sixteen_bits(tmp_path: Path) -> None:
+    longer = {"llama.context_length": 4096}
+    path = write_model(tmp_path / "small.gguf", metadata=longer)  # heads of 16
+    whole = planned(path).memory
+    plan = planned(path, whole.total - 1)
+    assert plan.kv_type == "f16"
+    assert plan.context < 4096
+
+
+# --- What is measured ---------------------------------------------------------------------------
+
+
+def served(
+    path: Path, asker: Asker, plan: Plan | None = None, context: int | None = None
+) -> tuple[int, Plan]:
+    """The highest memory of a worker that has read a long prompt (bytes), and its plan."""
+    request = Request(model=str(path))
+    with flow.judged(request, asker) as judgement, contextlib.closing(Worker()) as worker:
+        cleared = flow.clear(judgement, Wishes(threads=1, context=context), asker)
+        cleared = replace(cleared, plan=plan) if plan else cleared
+        with flow.load(cleared, worker, asker) as engine:
+            assert list(engine.generate(LONG, sampling=GREEDY, max_tokens=2))
+            status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) << 10, cleared.plan
+
+
+@pytest.mark.parametrize("context", [512, 4096])
+def test_the_estimate_is_within_a_tenth_of_what_it_takes(
+    context: int, smollm2: Path, asker: Asker
+) -> None:
+    peak, plan = served(smollm2, asker, context=context)
+    assert plan.memory.total == pytest.approx(peak, rel=0.1)
+
+
+def test_keys_and_values_in_eight_bits_take_about_half(smollm2: Path, asker: Asker) -> None:
+    whole, _ = served(smollm2, asker, context=8192)
+    tight = planned(smollm2, planned(smollm2, context=8192).memory.total - 1, context=8192)
+    assert tight.kv_type == "q8_0"
+    peak, _ = served(smollm2, asker, tight)
+    assert tight.memory.total == pytest.approx(peak, rel=0.1)
+    saved = 8192 * (fit_per_token(smollm2, "f16") - fit_per_token(smollm2, "q8_0"))
+    assert whole - peak == pytest.approx(saved, rel=0.15)
+
+
+def fit_per_token(path: Path, kv_type: str) -> int:
+    with opened(path) as bundle:
+        assert bundle.main.header is not None
+        return fit.kv_bytes_per_token(bundle.main.header, kv_type)
