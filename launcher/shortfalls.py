@@ -35,6 +35,13 @@ def refuse_unloadable(bundle: Bundle) -> None:
 def refuse_missing_engine() -> None:
     """Raises `Unsupported` where no engine is installed; does not load it."""
     import importlib.util
+    import sys
+
+    if sys.platform == "win32":
+        raise Unsupported(
+            "launcher cannot load models on Windows yet: its engine gets open files, not paths",
+            hint="Use it in the Windows Subsystem for Linux (WSL).",
+        )
 
     if importlib.util.find_spec("llama_cpp") is None:
         raise Unsupported(

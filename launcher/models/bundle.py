@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,7 +67,7 @@ class PinnedFile:
         pieces = []
         try:
             # A network file system may give less than it was asked for, and more later.
-            while piece := os.pread(self.descriptor, size, offset):
+            while piece := _read_at(self.descriptor, size, offset):
                 pieces.append(piece)
                 offset += len(piece)
                 size -= len(piece)
@@ -159,6 +160,15 @@ class Bundle:
         ]
         # Escaped: names may hold anything, line ends and broken UTF-8 too.
         return hashlib.sha256(ascii((self.ref, self.model, parts)).encode()).hexdigest()
+
+
+if sys.platform == "win32":
+
+    def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+else:
+    _read_at = os.pread
 
 
 @contextlib.contextmanager
