@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from launcher.engine.llama import Context, Model
 from launcher.engine.messages import Message
 from launcher.engine.sampler import Measured, Sampler
+from launcher.engine.speculation import Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +101,16 @@ class Answer:
 
     def _tokens(self) -> str:
         """Why the answer ended."""
-        context, model = self._context, self._model
+        prompt = self._asked.prompt
+        steps = Steps(self._context, prompt, len(prompt) + self._limit - 1)
+        reason = self._until_it_ends(steps)
+        steps.finish()
+        return reason
+
+    def _until_it_ends(self, steps: Steps) -> str:
+        model = self._model
         while self._count < self._limit:
-            token = self._sampler.choose()
+            token = self._sampler.choose(steps.at)
             if model.ends_answer(token):
                 return "end"
             self._count += 1
@@ -111,7 +119,7 @@ class Answer:
             if self._asked.unwanted():
                 return "stopped"
             if self._count < self._limit:
-                context.step(token)
+                steps.take(token)
         return self._ran_out
 
     def _say(self, piece: bytes) -> bool:

@@ -73,10 +73,11 @@ class Sampler:
         for token in tokens if whole else tokens[-wanted:]:
             lib.llama_sampler_accept(self._chain, token)
 
-    def choose(self) -> int:
-        """The next token."""
+    def choose(self, at: int = -1) -> int:
+        """The next token, by the scores after one of the last step's tokens."""
         if self._candidates is None:
-            return int(lib.llama_sampler_sample(self._chain, self._context.handle, -1))
+            return int(lib.llama_sampler_sample(self._chain, self._context.handle, at))
+        self._candidates.at = at
         token = self._chosen(self._candidates)
         lib.llama_sampler_accept(self._chain, token)
         if self._grammar is not None:
@@ -104,6 +105,7 @@ class Candidates:
     """All tokens and their scores in the engine's form, filled without a loop in Python."""
 
     def __init__(self, context: Context) -> None:
+        self.at = -1  # after which of the last step's tokens
         self._context = context
         self._count = lib.llama_vocab_n_tokens(context.model.vocabulary)
         size = ctypes.sizeof(lib.llama_token_data)
@@ -146,7 +148,7 @@ class Candidates:
 
     def _filled(self) -> Any:
         ctypes.memmove(self._data, self._fresh, len(self._fresh))
-        self._scores[:] = self._context.scores()
+        self._scores[:] = self._context.scores(self.at)
         return _array(self._data, self._count)
 
 

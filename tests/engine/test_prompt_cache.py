@@ -15,7 +15,7 @@ from launcher.engine.prompt_cache import PromptCache
 from tests.engine.conftest import GREEDY
 
 SYSTEM = "You know all about foxes. " + " ".join(
-    f"Rule {number}: be brief, and name a colour." for number in range(1, 23)
+    f"Rule {number}: be brief, and name a colour." for number in range(1, 28)
 )
 MESSAGES = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "What is a fox?"}]
 
