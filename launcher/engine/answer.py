@@ -12,6 +12,8 @@ from launcher.engine.messages import Message
 from launcher.engine.sampler import Measured, Sampler
 from launcher.engine.speculation import Steps
 
+PACE = 0.025  # seconds between two pieces; sooner than that, tokens go together
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -74,6 +76,8 @@ class Answer:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stops = Stops(asked.stops)
         self._count = 0
+        self._unsent = ""
+        self._sent = 0.0  # when
 
     def give(self) -> None:
         """Sends the answer in pieces, then why it ended."""
@@ -87,6 +91,7 @@ class Answer:
         reason = self._tokens() if filled else "stopped"
         if reason != "stop":
             self._finish()
+        self._flush()
         asked.send(
             {
                 "type": "done",
@@ -136,8 +141,16 @@ class Answer:
         if measured is not None:
             known = self._measured(measured)
             self._asked.send({"type": "text", "text": text, "logprobs": known})
-        elif text:
-            self._asked.send({"type": "text", "text": text})
+            return
+        self._unsent += text
+        if time.perf_counter() - self._sent >= PACE:
+            self._flush()
+
+    def _flush(self) -> None:
+        """A screen shows no more than this, and whoever draws it needs a processor, too."""
+        if self._unsent:
+            self._asked.send({"type": "text", "text": self._unsent})
+            self._unsent, self._sent = "", time.perf_counter()
 
     def _measured(self, measured: Measured) -> Message:
         """In the form that OpenAI's interface gave to log probabilities."""

@@ -25,8 +25,12 @@ _OFTEN_SET = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 def for_the_worker(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The worker's whole environment."""
     kept = {name: environment[name] for name in _KEPT if name in environment}
-    # Without this, ggml's abort handler starts a debugger on the dying process.
-    return {**kept, "GGML_NO_BACKTRACE": "1", "PYTHONIOENCODING": "utf-8"}
+    return {
+        **kept,
+        "GGML_NO_BACKTRACE": "1",  # or ggml's abort handler starts a debugger on the dying process
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages: 1 to 2 % faster
+        "PYTHONIOENCODING": "utf-8",
+    }
 
 
 def withheld(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
