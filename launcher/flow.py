@@ -10,6 +10,7 @@ four lengths of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -204,17 +205,18 @@ def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
         raise shortfalls.not_here(bundle, judgement.decision)
     from launcher import recording
 
-    plan = planned(bundle, wishes)
+    plan = planned(bundle, wishes, asker)
     record = recording.decided(judgement, asker)
     return Cleared(bundle=bundle, decision=decision, plan=plan, record=record)
 
 
-def planned(bundle: Bundle, wishes: Wishes) -> Plan:
+def planned(bundle: Bundle, wishes: Wishes, asker: Asker) -> Plan:
     """How a bundle is to be loaded on this machine; raises `DoesNotFit`."""
-    from launcher.engine import fit, machine
+    from launcher.engine import fit, machine, peaks
 
     headers = [part.header for part in bundle.parts if part.header is not None]
-    return fit.plan(headers, bundle.size, machine.measure(), wishes)
+    correction = peaks.correction(asker.places.peaks, bundle)
+    return fit.plan(headers, bundle.size, machine.measure(), wishes, correction)
 
 
 # --- Obtain -------------------------------------------------------------------------------------
@@ -295,20 +297,25 @@ def _digest(file: PinnedFile, name: str, asker: Asker) -> str:
 def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
     """Loads a cleared bundle and records which bytes were loaded, or what came of it instead."""
     from launcher import recording
-    from launcher.engine import environment
+    from launcher.engine import environment, peaks
     from launcher.engine.client import Engine
 
     unusual = ", ".join(environment.unusual())
     if unusual:
         asker.say(f"Note: The engine does not get {unusual}, which could swap it for another.")
+    bundle, plan = cleared.bundle, cleared.plan
+    if plan.note:
+        asker.say(f"Note: {plan.note}")
     try:
         engine = Engine(cleared, worker)
     except LauncherError as error:
         with contextlib.suppress(LauncherError):  # a full disk must not hide what went wrong
             recording.failed(cleared, error, asker)
         raise
-    note_use(asker, cleared.bundle)
+    note_use(asker, bundle)
     recording.loaded(cleared, engine, asker)
+    estimate = plan.memory.total - plan.memory.correction
+    engine.at_end = functools.partial(peaks.note, asker.places.peaks, bundle, estimate)
     return engine
 
 

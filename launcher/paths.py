@@ -70,6 +70,11 @@ class Places:
         return self.state / "uses.json"
 
     @property
+    def peaks(self) -> Path:
+        """How much memory models took; see `engine.peaks`."""
+        return self.state / "peaks.json"
+
+    @property
     def headers(self) -> Path:
         """Headers of files that were read; see `models.headers`."""
         return self.cache / "headers"

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from launcher import flow
+from launcher.asker import Asker
 from launcher.cli import obtaining, options, render, settling, show, verdict
 from launcher.engine.fit import Wishes, megabytes
 from launcher.flow import Judgement
@@ -47,7 +48,7 @@ def command(
     request, asker = options.request(model, values), options.asker(values)
     with flow.judged(request, asker, Look.ANEW) as judgement:
         if dry_run:
-            sys.exit(_say_offer(judgement, wishes, as_json=as_json))
+            sys.exit(_say_offer(judgement, wishes, asker, as_json=as_json))
         judgement = settling.settle(judgement, asker)
         cleared = flow.clear(judgement, wishes, asker)
         from launcher.models.transfer import Options
@@ -70,8 +71,8 @@ def _say_done(bundle: Bundle, model: str, *, as_json: bool) -> None:
 # --- What would be fetched --------------------------------------------------------------------
 
 
-def _say_offer(judgement: Judgement, wishes: Wishes, *, as_json: bool) -> int:
-    body = {**verdict.as_json(judgement), "pull": _offer(judgement.bundle, wishes)}
+def _say_offer(judgement: Judgement, wishes: Wishes, asker: Asker, *, as_json: bool) -> int:
+    body = {**verdict.as_json(judgement), "pull": _offer(judgement.bundle, wishes, asker)}
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))
     else:
@@ -80,7 +81,7 @@ def _say_offer(judgement: Judgement, wishes: Wishes, *, as_json: bool) -> int:
     return int(judgement.decision.exit_code)
 
 
-def _offer(bundle: Bundle, wishes: Wishes) -> dict[str, Any]:
+def _offer(bundle: Bundle, wishes: Wishes, asker: Asker) -> dict[str, Any]:
     cache = Cache.from_environment()
     origins = [part.origin for part in bundle.parts if part.origin is not None]
     missing = [file for file in bundle.to_fetch if cache.present(file) is None]
@@ -95,7 +96,7 @@ def _offer(bundle: Bundle, wishes: Wishes) -> dict[str, Any]:
         "to_fetch": sum(file.size for file in missing),
         "cache": str(cache.root),
         "free": _free(cache.root),
-        "fit": show.fit_json(bundle, wishes),
+        "fit": show.fit_json(bundle, wishes, asker),
     }
 
 

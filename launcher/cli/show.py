@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from launcher import flow
+from launcher.asker import Asker
 from launcher.cli import options, render, verdict
 from launcher.engine import fit
 from launcher.errors import DoesNotFit
@@ -36,15 +37,16 @@ def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> N
     launcher show ./model.gguf --json
     """
     request = options.request(model, values)
-    with flow.judged(request, options.asker(values), Look.REPOSITORIES, quick=True) as judgement:
-        body = _body(judgement, ctx_size)
+    asker = options.asker(values)
+    with flow.judged(request, asker, Look.REPOSITORIES, quick=True) as judgement:
+        body = _body(judgement, ctx_size, asker)
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(_lines(body, render.Paper.of(sys.stdout))))
 
 
-def _body(judgement: Judgement, context: int | None) -> dict[str, Any]:
+def _body(judgement: Judgement, context: int | None, asker: Asker) -> dict[str, Any]:
     body = verdict.as_json(judgement)
     bundle = judgement.bundle
     headers = [part.header for part in bundle.parts if part.header is not None]
@@ -52,7 +54,7 @@ def _body(judgement: Judgement, context: int | None) -> dict[str, Any]:
     body["files"] = [_file(part) for part in bundle.parts if part.file or part.origin]
     if headers:
         body["sizes"] = _sizes(headers, bundle.main.name)
-        body["fit"] = fit_json(bundle, fit.Wishes(context=context))
+        body["fit"] = fit_json(bundle, fit.Wishes(context=context), asker)
     return body
 
 
@@ -85,12 +87,12 @@ def quant(headers: list[Header]) -> str:
     return ggml.type_name(held.most_common(1)[0][0]) if held else "-"
 
 
-def fit_json(bundle: Bundle, wishes: fit.Wishes) -> dict[str, Any]:
+def fit_json(bundle: Bundle, wishes: fit.Wishes, asker: Asker) -> dict[str, Any]:
     """Whether a bundle fits in this machine's memory; empty where its header was not seen."""
     if bundle.main.header is None:
         return {}
     try:
-        plan = flow.planned(bundle, wishes)
+        plan = flow.planned(bundle, wishes, asker)
     except DoesNotFit as error:
         return {"fits": False, "message": error.message, "hint": error.hint}
     return {
@@ -99,6 +101,8 @@ def fit_json(bundle: Bundle, wishes: fit.Wishes) -> dict[str, Any]:
         "threads": plan.threads,
         "memory": plan.memory.total,
         "available": plan.available,
+        "kv_type": plan.kv_type,
+        "note": plan.note,
     }
 
 
@@ -133,5 +137,7 @@ def _size_lines(body: dict[str, Any]) -> Iterator[str]:
     if plan["fits"]:
         needed, free = fit.megabytes(plan["memory"]), fit.megabytes(plan["available"])
         yield f"  Memory:     about {needed} with {plan['context']} tokens; {free} are free"
+        if plan["note"]:
+            yield f"  Chosen:     {plan['note']}"
     else:
         yield f"  Memory:     {plan['message']}. {plan['hint']}"

@@ -13,13 +13,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any
 
 from launcher.clearance import Cleared
-from launcher.engine import environment, failures, prompt_cache
+from launcher.engine import environment, failures, peaks, prompt_cache
 from launcher.engine.messages import Channel, Closed, Message
 from launcher.engine.prompt_cache import PromptCache
 from launcher.engine.sandbox import Level
@@ -178,6 +178,9 @@ class Engine:
         """
         self._worker = worker
         self._number = 0
+        self._longest = 0  # prompt that was computed at once, in tokens
+        self.at_end: Callable[[int, int], None] | None = None
+        """Told how much memory the worker took at most (bytes), and its longest prompt."""
         bundle, plan = cleared.bundle, cleared.plan
         files = [part.file for part in bundle.parts if part.file is not None]
         header = bundle.main.header
@@ -271,6 +274,7 @@ class Engine:
                 raise failures.nonsense() from None
             yield event
             if isinstance(event, Done):
+                self._longest = max(self._longest, event.prompt_computed)
                 return
 
     def stop(self) -> None:
@@ -286,6 +290,8 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.at_end is not None:
+            self.at_end(peaks.of_process(self._worker.process.pid), self._longest)
         self._worker.close()
 
 

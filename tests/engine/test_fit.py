@@ -12,7 +12,7 @@ import pytest
 
 from launcher import flow
 from launcher.asker import Asker, Request
-from launcher.engine import fit, machine
+from launcher.engine import fit, machine, peaks
 from launcher.engine.client import Worker
 from launcher.engine.fit import Plan, Wishes
 from launcher.engine.machine import Machine
@@ -127,6 +127,50 @@ def test_the_estimate_is_within_a_tenth_of_what_it_takes(
 ) -> None:
     peak, plan = served(smollm2, asker, context=context)
     assert plan.memory.total == pytest.approx(peak, rel=0.1)
+
+
+def test_what_a_model_took_corrects_the_next_estimate(smollm2: Path, asker: Asker) -> None:
+    """As if this model took 20 MB more than others of its sizes."""
+    more = 20 << 20
+    peak, before = served(smollm2, asker, context=512)
+    with opened(smollm2) as bundle:
+        estimate = before.memory.total - before.memory.correction
+        peaks.note(asker.places.peaks, bundle, estimate, estimate + more, prompt=1)
+        assert peaks.correction(asker.places.peaks, bundle) == more
+        with flow.judged(Request(model=str(smollm2)), asker) as judgement:
+            cleared = flow.clear(judgement, Wishes(context=512), asker)
+        assert cleared.plan.memory.total == estimate + more
+    served(smollm2, asker, context=512)  # and is corrected by what it really takes
+    with flow.judged(Request(model=str(smollm2)), asker) as judgement:
+        after = flow.clear(judgement, Wishes(context=512), asker).plan
+    assert after.memory.total == pytest.approx(peak, rel=0.05)
+
+
+def test_a_short_prompt_and_a_strange_figure_do_not_lower_the_estimate(
+    smollm2: Path, tmp_path: Path
+) -> None:
+    memory, estimate = tmp_path / "peaks.json", 200 << 20
+    with opened(smollm2) as bundle:
+        peaks.note(memory, bundle, estimate, estimate // 2, prompt=20)
+        peaks.note(memory, bundle, estimate, 0, prompt=4000)
+        peaks.note(memory, bundle, estimate, estimate + 1000, prompt=4000)
+        assert not memory.exists()
+        peaks.note(memory, bundle, estimate, estimate // 2, prompt=4000)
+        assert peaks.correction(memory, bundle) == -estimate // 4
+    other = write_model(tmp_path / "other.gguf")
+    with opened(other) as bundle:
+        assert peaks.correction(memory, bundle) == 0
+
+
+def test_what_was_chosen_is_said_before_it_is_loaded(smollm2: Path, asker: Asker) -> None:
+    said: list[str] = []
+    tight = planned(smollm2, planned(smollm2, context=8192).memory.total - 1, context=8192)
+    request = Request(model=str(smollm2))
+    asker = replace(asker, say=said.append)
+    with flow.judged(request, asker) as judgement, contextlib.closing(Worker()) as worker:
+        cleared = replace(flow.clear(judgement, Wishes(threads=1), asker), plan=tight)
+        with flow.load(cleared, worker, asker):
+            assert said == [f"Note: {tight.note}"]
 
 
 def test_keys_and_values_in_eight_bits_take_about_half(smollm2: Path, asker: Asker) -> None:
