@@ -255,11 +255,11 @@ def figures(peer: Peer, wanted: list[str], rounds: int) -> Iterator[tuple[str, F
             yield name, measure(peer, rounds)
 
 
-def row(model: str, name: str, figure: Figure) -> str:
+def row(model: str, name: str, unit: str, figure: Figure) -> str:
     ours, theirs = statistics.median(figure.ours), statistics.median(figure.theirs)
     low, high = figure.interval()
     return (
-        f"| {name} | {model} | {ours:.4g} {UNITS[name]} | {theirs:.4g} {UNITS[name]} "
+        f"| {name} | {model} | {ours:.4g} {unit} | {theirs:.4g} {unit} "
         f"| {figure.ratio:.3f} | {low:.3f} to {high:.3f} |"
     )
 
@@ -287,7 +287,7 @@ def main() -> None:
             copy = Path(shutil.copy(model, name))
             peer = Peer(tools=arguments.tools, model=copy, threads=arguments.threads)
             for title, figure in figures(peer, arguments.only.split(","), arguments.rounds):
-                print(row(model.stem, title, figure), flush=True)
+                print(row(model.stem, title, UNITS[title], figure), flush=True)
             copy.unlink()
 
 

@@ -27,6 +27,8 @@ class Asked:
     """Whether nobody wants the rest any more."""
     recall: Callable[[], int] = lambda: 0
     """Takes up what is kept of the prompt; how many tokens it computed to keep them."""
+    guesses: bool = True
+    """Whether several tokens may be tried at once."""
 
 
 class Stops:
@@ -107,7 +109,9 @@ class Answer:
     def _tokens(self) -> str:
         """Why the answer ended."""
         prompt = self._asked.prompt
-        steps = Steps(self._context, prompt, len(prompt) + self._limit - 1)
+        steps = Steps(
+            self._context, prompt, len(prompt) + self._limit - 1, guesses=self._asked.guesses
+        )
         reason = self._until_it_ends(steps)
         steps.finish()
         return reason

@@ -140,6 +140,7 @@ class Service:
             send=self.channel.send,
             unwanted=lambda: self.inbox.stopped >= number,
             recall=lambda: self._recall(message, prompt),
+            guesses=message.get("guesses", True),
         )
         try:
             Answer(self.model, self.context, sampler, asked).give()

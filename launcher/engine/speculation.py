@@ -52,10 +52,12 @@ class Guesses:
 class Steps:
     """Computes an answer's tokens; `at` is where the scores of the next one lie."""
 
-    def __init__(self, context: Context, prompt: Sequence[int], end: int) -> None:
+    def __init__(
+        self, context: Context, prompt: Sequence[int], end: int, *, guesses: bool = True
+    ) -> None:
         """`end` is how many tokens may be held in the end."""
         self._context, self._end = context, end
-        self._guesses = Guesses(prompt) if context.can_be_cut else None
+        self._guesses = Guesses(prompt) if guesses and context.can_be_cut else None
         self._length = len(prompt)  # of what is sure
         self._ahead: list[int] = []
         self._pause = _FIRST_PAUSE
@@ -84,6 +86,8 @@ class Steps:
 
     def finish(self, length: int | None = None) -> None:
         """Takes guesses that came to nothing out of the context."""
+        if self._guesses is None:
+            return
         self._ahead = []
         self._context.cut(self._length if length is None else length)
 
