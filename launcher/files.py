@@ -117,3 +117,12 @@ else:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def free_room(folder: Path) -> int:
+    """Bytes that are free where a folder is, or would be."""
+    import shutil
+
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
-from launcher import __version__
+from launcher import __version__, files, reach
 from launcher.asker import Asker
 from launcher.cli import options, render, who
 from launcher.engine import machine, sandbox
 from launcher.engine.fit import megabytes
 from launcher.engine.sandbox import Level
-from launcher.errors import PersonNeeded
+from launcher.errors import NotFound, PersonNeeded
 from launcher.licensing import declaration, notes, policy, records
 from launcher.licensing.notes import Note
 
@@ -54,8 +54,6 @@ _SANDBOX = {
 
 
 def _body(asker: Asker) -> dict[str, Any]:
-    from launcher.installation import build
-
     here = machine.measure()
     return {
         "schema": 1,
@@ -66,11 +64,12 @@ def _body(asker: Asker) -> dict[str, Any]:
         "processors": here.processors,
         "memory": here.memory_total,
         "memory_available": here.memory_available,
-        "engine": _engine_version(),
-        "engine_proven": build.is_ready(),
+        "memory_limit": machine.memory_limit(),
+        **_engine(),
         "sandbox": sandbox.reachable(),
         "declaration": _declaration(asker),
         "policy": {"version": policy.load().version, "sha256": policy.load().sha256},
+        **_storage_and_hub(asker),
         "notes": [{"code": note.code, "text": note.text} for note in _notes(asker)],
         "folders": {
             "config": str(asker.places.config),
@@ -78,6 +77,32 @@ def _body(asker: Asker) -> dict[str, Any]:
             "site": str(asker.places.site),
         },
     }
+
+
+def _engine() -> dict[str, Any]:
+    """Which one it is, and whether it works; one that was not tried here is tried now."""
+    from launcher.installation import canary
+
+    version = _engine_version()
+    fault = canary.tried() if version else None
+    return {
+        "engine": version,
+        "engine_proven": bool(version) and fault is None,
+        "engine_fault": fault.message if fault else "",
+        "engine_remedy": [fault.hint, *fault.commands] if fault else [],
+    }
+
+
+def _storage_and_hub(asker: Asker) -> dict[str, Any]:
+    from launcher.models.cache import Cache
+
+    root = Cache.from_environment().root
+    try:
+        hub = reach.hub(asker)
+        address = {"endpoint": hub.endpoint, "offline": hub.offline}
+    except NotFound as error:
+        address = {"endpoint": error.message, "offline": False}
+    return {"storage": {"folder": str(root), "free": files.free_room(root)}, "hub": address}
 
 
 def _engine_version() -> str:
@@ -109,18 +134,36 @@ def _notes(asker: Asker) -> Iterator[Note]:
 
 
 def _shown(body: dict[str, Any]) -> list[tuple[str, str]]:
-    proof = "proven on this processor" if body["engine_proven"] else "not proven yet"
-    engine = f"{body['engine']}, {proof}" if body["engine"] else "not installed"
-    free, total = megabytes(body["memory_available"]), megabytes(body["memory"])
+    storage, hub = body["storage"], body["hub"]
+    offline = ", offline: nothing is asked of it" if hub["offline"] else ""
     return [
         ("Launcher", f"{body['launcher']}, Python {body['python']}, {body['system']}"),
         ("Processor", f"{body['processor']}, {body['processors']} usable"),
-        ("Memory", f"{free} free of {total}"),
-        ("Engine", engine),
+        ("Memory", _memory_line(body)),
+        *_engine_lines(body),
         ("Sandbox", _SANDBOX[body["sandbox"]]),
         ("Declaration", body["declaration"] or "none yet: launcher declare"),
         ("Policy", body["policy"]["version"]),
         *(("Note", note["text"]) for note in body["notes"]),
+        ("Models", f"{storage['folder']}, {megabytes(storage['free'])} free"),
+        ("Hub", f"{hub['endpoint']}{offline}"),
         ("Config", body["folders"]["config"]),
         ("State", body["folders"]["state"]),
     ]
+
+
+def _memory_line(body: dict[str, Any]) -> str:
+    free, total = megabytes(body["memory_available"]), megabytes(body["memory"])
+    limit = body["memory_limit"]
+    container = f", limited to {megabytes(limit)} by its container" if limit is not None else ""
+    return f"{free} free of {total}{container}"
+
+
+def _engine_lines(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if not body["engine"]:
+        yield "Engine", "not installed"
+        yield "Remedy", "launcher doctor --rebuild"
+        return
+    said = "has answered on this processor" if body["engine_proven"] else body["engine_fault"]
+    yield "Engine", f"{body['engine']}: {said}"
+    yield from (("Remedy", line) for line in body["engine_remedy"] if line)

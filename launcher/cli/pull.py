@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-from launcher import flow
+from launcher import files, flow
 from launcher.asker import Asker
 from launcher.cli import obtaining, options, render, settling, show, verdict
 from launcher.engine.fit import Wishes, megabytes
@@ -95,15 +93,9 @@ def _offer(bundle: Bundle, wishes: Wishes, asker: Asker) -> dict[str, Any]:
         "size": bundle.size,
         "to_fetch": sum(file.size for file in missing),
         "cache": str(cache.root),
-        "free": _free(cache.root),
+        "free": files.free_room(cache.root),
         "fit": show.fit_json(bundle, wishes, asker),
     }
-
-
-def _free(folder: Path) -> int:
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 def _offer_lines(offer: dict[str, Any]) -> Iterator[str]:

@@ -40,6 +40,11 @@ def measure() -> Machine:
     )
 
 
+def memory_limit() -> int | None:
+    """Bytes that the container of this process may have; None where it has no limit."""
+    return _cgroup_memory()[0]
+
+
 def processors() -> int:
     """Processors that this process may use: affinity and a container's quota counted in."""
     if hasattr(os, "sched_getaffinity"):
