@@ -25,7 +25,7 @@ def test_whole_files_go_all_the_way_or_are_refused(tmp_path: Path) -> None:
     for option, pairs in worker_fuzz.besides().items():
         for pair in pairs:
             trial.put(pair.request(tmp_path, pair.file.whole), option, "whole")
-    for seed in worker_fuzz.models()[1::5]:
+    for seed in worker_fuzz.models()[::5]:  # one is hybrid (lfm2), one withheld (llama4)
         (tmp_path / "model.gguf").write_bytes(seed.whole)
         trial.put(Request(model=str(tmp_path / "model.gguf")), "model", "whole")
     trial.close()
@@ -33,7 +33,7 @@ def test_whole_files_go_all_the_way_or_are_refused(tmp_path: Path) -> None:
     counts = trial.tally.counts
     assert counts["exit 0"] == counts["reached the worker"] == counts["adapter"] + 6
     assert counts["exit 8"] == counts["projector"] == 1
-    assert counts["exit 3"] == 0
+    assert counts["exit 3"] == 1
 
 
 def test_a_file_that_is_swapped_on_the_way_is_never_taken_for_the_other() -> None:
