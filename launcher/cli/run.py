@@ -61,7 +61,7 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     )
     style, held = generation.style(values), manner.manner(values)
     with opening.opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
-        if not forgets:
+        if not (forgets or held.private):
             kept = asker.places
             engine.prompt_cache = PromptCache(kept.prompts, kept.prompts_key)
         text = _prompt(prompt)

@@ -214,7 +214,7 @@ class Engine:
             sandbox=Level(reply["sandbox"]),
             build=reply["build"],
         )
-        self._stamps = [file.stamp for file in files]
+        self._facts = ([file.stamp for file in files], plan.kv_type)
 
     def generate(
         self,
@@ -258,7 +258,7 @@ class Engine:
         first = messages[0]
         if first["role"] != "system" or len(first["content"]) < prompt_cache.LONG:
             return ""
-        facts = (self._stamps, self.loaded.build, self.loaded.context, first["content"])
+        facts = (self._facts, self.loaded.build, self.loaded.context, first["content"])
         return self.prompt_cache.name(*facts)
 
     def _events(self, name: str) -> Iterator[Text | Done]:
