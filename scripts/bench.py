@@ -133,7 +133,7 @@ def opened(peer: Peer) -> Iterator[Engine]:
 
 def ask(engine: Engine, question: str, tokens: int) -> Done:
     messages = [{"role": "user", "content": question}]
-    for event in engine.generate(messages, sampling=GREEDY, max_tokens=tokens):
+    for event in engine.generate(messages, sampling=GREEDY, max_tokens=tokens, guesses=False):
         if isinstance(event, Done):
             return event
     raise AssertionError("an answer without an end")

@@ -226,10 +226,12 @@ class Engine:
         grammar: str = "",
         json_schema: str = "",
         logprobs: int | None = None,
+        guesses: bool = True,
     ) -> Iterator[Text | Done]:
         """Asks for the answer to a conversation; it comes piece by piece, and a `Done` ends it.
 
-        `sampling` has fields of `Sampling`; `logprobs` asks for so many of the likeliest tokens.
+        `sampling` has fields of `Sampling`; `logprobs` asks for so many of the likeliest tokens;
+        without `guesses`, each token takes a step of its own.
         """
         self._number += 1
         wanted = {
@@ -242,6 +244,7 @@ class Engine:
             "grammar": grammar,
             "json_schema": json_schema,
             "logprobs": logprobs,
+            "guesses": guesses,
         }
         name = self._kept_under(messages)
         if self.prompt_cache is None or not name:
