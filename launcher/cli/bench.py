@@ -120,7 +120,8 @@ def _done(engine: Engine, text: str, *, max_tokens: int) -> Done:
     from launcher.engine.client import Done
 
     messages = [{"role": "user", "content": text}]
-    *_, done = engine.generate(messages, sampling=_GREEDY, max_tokens=max_tokens)
+    events = engine.generate(messages, sampling=_GREEDY, max_tokens=max_tokens, guesses=False)
+    *_, done = events
     assert isinstance(done, Done)
     return done
 
