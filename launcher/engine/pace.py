@@ -69,7 +69,7 @@ class Pace:
         self._next = 0.0
         self._look: Look | None = None
         self._busy = 0
-        self._faults = 0
+        self._faults = page_faults()  # what came before says nothing of the steps
 
     def look_around(self, busy: int) -> None:
         """Looks whether processors are free besides the `busy` ones that this process uses."""
