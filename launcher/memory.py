@@ -6,7 +6,6 @@ stop: nothing hangs on it but time.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,14 @@ class Memory:
     def all(self) -> dict[str, Any]:
         """Every note by its key, the newest last."""
         try:
-            known = json.loads(read_bounded(self.path, self.max_size))
-        except (OSError, ValueError, RecursionError):
+            data = read_bounded(self.path, self.max_size)
+        except OSError:
+            return {}
+        import json  # slow to import, and mostly there is nothing to read
+
+        try:
+            known = json.loads(data)
+        except (ValueError, RecursionError):
             return {}
         return known if isinstance(known, dict) else {}
 
@@ -38,6 +43,8 @@ class Memory:
 
     def note(self, key: str, value: Any) -> None:
         """Keeps a note, in place of what was under its key."""
+        import json
+
         try:
             with locked(self.path):
                 known = self.all()

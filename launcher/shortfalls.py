@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from launcher.engine import support
 from launcher.errors import NotFound, Unsupported
 from launcher.licensing.decision import Decision
-from launcher.models import adapters, catalogue
+from launcher.models import catalogue
 from launcher.models.bundle import Bundle, Role
 from launcher.models.catalogue import PROJECTOR
 
@@ -29,6 +29,8 @@ def refuse_unloadable(bundle: Bundle) -> None:
             hint="`launcher check` says what the licence would have against it. Without it:",
             commands=[f"launcher run {shlex.quote(str(bundle.ref))}"],
         )
+    from launcher.models import adapters
+
     adapters.refuse_misfits(bundle)
 
 

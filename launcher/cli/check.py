@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -31,6 +30,8 @@ def command(model: str, as_json: bool, **values: Any) -> None:
     request = options.request(model, values)
     with flow.judged(request, options.asker(values), Look.REPOSITORIES, quick=True) as judgement:
         if as_json:
+            import json  # slow to import
+
             text = json.dumps(verdict.as_json(judgement), indent=2, ensure_ascii=False) + "\n"
         else:
             text = verdict.as_text(judgement, render.Paper.of(sys.stdout))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -112,6 +111,8 @@ def _report(error: LauncherError, *, as_json: bool) -> None:
     else:
         body, text = render.error_json(error), render.error_text(error)
     if as_json:
+        import json
+
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))
     else:
         click.echo(text, err=True, nl=False)

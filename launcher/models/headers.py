@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +23,8 @@ MAX_SIZE = 8 << 20  # bytes of one
 
 def known(folder: Path, file: PinnedFile) -> Header:
     """The header of an open file, from memory where it has not changed since."""
+    import json  # slow to import, and not needed for a name of the catalogue
+
     path = folder / f"{_key(file.stamp)}.json"
     try:
         return _header(json.loads(read_bounded(path, MAX_SIZE)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.errors import HeaderError, NotFound
-from launcher.models import gguf, headers, library, origin
+from launcher.models import gguf, headers, origin
 from launcher.models.bundle import Bundle, Part, PinnedFile, Role, pinned, read_header
 from launcher.models.catalogue import Catalogue, Model
 from launcher.models.fingerprint import fingerprint
@@ -100,7 +100,7 @@ def _from_name(ref: CatalogueRef, catalogue: Catalogue, reach: Reach | None, des
     """A name of the catalogue, or one that the user gave to a file of their own."""
     asked = catalogue.asked(ref.name)
     if asked is None:
-        own = library.find(reach.library, ref.name) if reach is not None else None
+        own = _in_library(ref.name, reach)
         if own is None:
             raise _unknown(ref.name, catalogue)
         return _from_path(ref, own, desk)
@@ -113,6 +113,13 @@ def _from_name(ref: CatalogueRef, catalogue: Catalogue, reach: Reach | None, des
     wanted = repository_of(model, quant)
     found = _from_repository(wanted, ref, reach, desk, model.name) if wanted else None
     return found or absent(ref, model)
+
+
+def _in_library(name: str, reach: Reach | None) -> Path | None:
+    """The file that the user gave this name."""
+    from launcher.models import library  # needed by few
+
+    return library.find(reach.library, name) if reach is not None else None
 
 
 def repository_of(model: Model, quant: str = "") -> HubRef | None:
