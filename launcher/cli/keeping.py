@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import time
+from typing import Any
 
 from launcher.asker import Asker
 from launcher.errors import LauncherError, NotFound
 from launcher.models import catalogue, inventory, refs
-from launcher.models.cache import Cache
+from launcher.models.cache import Cache, Leftover
 from launcher.models.inventory import Item
 from launcher.models.uses import last_uses
 
@@ -72,3 +73,13 @@ def ago(then: float) -> str:
     if days < 1:
         return "today"
     return "yesterday" if days == 1 else f"{days} days ago"
+
+
+def leftover_json(leftover: Leftover) -> dict[str, Any]:
+    """What takes room and is no model."""
+    return {
+        "repository": leftover.repository,
+        "kind": str(leftover.kind),
+        "size": leftover.size,
+        "path": str(leftover.path),
+    }

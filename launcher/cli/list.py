@@ -10,11 +10,10 @@ import click
 
 from launcher import flow
 from launcher.asker import Asker, Request
-from launcher.cli import keeping, options, prune, render
-from launcher.cli.show import quant
+from launcher.cli import keeping, options, render
 from launcher.engine.fit import megabytes
 from launcher.errors import LauncherError
-from launcher.models import catalogue
+from launcher.models import catalogue, quants
 from launcher.models.cache import Cache, Kind, Leftover
 from launcher.models.inventory import Item
 
@@ -44,7 +43,7 @@ def command(*, everything: bool, with_paths: bool, as_json: bool, **values: Any)
         body = {
             "schema": 1,
             "models": entries,
-            "leftovers": [prune.leftover_json(leftover) for leftover in leftovers],
+            "leftovers": [keeping.leftover_json(leftover) for leftover in leftovers],
         }
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))
         return
@@ -94,7 +93,7 @@ def _entry(name: str, asker: Asker, item: Item | None = None) -> dict[str, Any]:
             headers = [part.header for part in judgement.bundle.parts if part.header]
             return {
                 **lies,
-                "quant": quant(headers),
+                "quant": quants.held(headers),
                 "licence": judgement.decision.licence,
                 "verdict": str(judgement.decision.verdict),
                 "code": judgement.decision.code,

@@ -45,7 +45,7 @@ def command(
     old = _unused(keeping.items(options.asker(values)), unused)
     body = {
         "models": [{"name": item.name, "size": item.size} for item in old],
-        "leftovers": [leftover_json(leftover) for leftover in leftovers],
+        "leftovers": [keeping.leftover_json(leftover) for leftover in leftovers],
     }
     going = bool(old or leftovers) and not dry_run
     if not as_json:
@@ -89,13 +89,3 @@ def _lines(items: Sequence[Item], leftovers: Sequence[Leftover]) -> list[str]:
         for left in leftovers
     ]
     return lines or ["There is nothing to remove."]
-
-
-def leftover_json(leftover: Leftover) -> dict[str, Any]:
-    """What takes room and is no model."""
-    return {
-        "repository": leftover.repository,
-        "kind": str(leftover.kind),
-        "size": leftover.size,
-        "path": str(leftover.path),
-    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from launcher.cli import options, render, verdict
 from launcher.engine import fit
 from launcher.errors import DoesNotFit
 from launcher.flow import Judgement
-from launcher.models import ggml, quants
+from launcher.models import quants
 from launcher.models.bundle import Bundle, Part
 from launcher.models.gguf import Header
 from launcher.reach import Look
@@ -70,21 +69,12 @@ def _sizes(headers: list[Header], name: str) -> dict[str, Any]:
     main = headers[0]
     return {
         "parameters": sum(header.parameters for header in headers) if main.complete else None,
-        "quant": quant(headers) if main.complete else quants.label(name) or "-",
+        "quant": quants.held(headers) if main.complete else quants.label(name) or "-",
         "layers": main.parameter("block_count"),
         "embedding": main.parameter("embedding_length"),
         "vocabulary": main.vocabulary,
         "context": main.parameter("context_length"),
     }
-
-
-def quant(headers: list[Header]) -> str:
-    """The type that holds most of the weights."""
-    held: Counter[int] = Counter()
-    for header in headers:
-        for tensor in header.tensors:
-            held[tensor.type] += tensor.size
-    return ggml.type_name(held.most_common(1)[0][0]) if held else "-"
 
 
 def fit_json(bundle: Bundle, wishes: fit.Wishes, asker: Asker) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from launcher.errors import NotFound
+from launcher.models import ggml
+from launcher.models.gguf import Header
 
 # What people expect when they name no quant; after these, whatever is nearest in size to Q4_K_M.
 DEFAULTS = ("Q4_K_M", "Q8_0", "Q4_K_S", "Q4_0", "Q5_K_M", "Q6_K", "Q4_1", "IQ4_XS", "Q3_K_M")
@@ -108,3 +110,12 @@ def largest(found: Sequence[Choice], repository: str, fits: Callable[[int], bool
 def _named(found: Sequence[Choice], *, by_name: bool = False) -> str:
     names = [choice.files[0] if by_name else choice.quant or choice.files[0] for choice in found]
     return ", ".join(dict.fromkeys(names)) or "none"
+
+
+def held(headers: Sequence[Header]) -> str:
+    """The type that holds most of the weights, whatever the names say."""
+    sizes: dict[int, int] = {}
+    for header in headers:
+        for tensor in header.tensors:
+            sizes[tensor.type] = sizes.get(tensor.type, 0) + tensor.size
+    return ggml.type_name(max(sizes, key=lambda kind: sizes[kind])) if sizes else "-"
