@@ -104,7 +104,7 @@ def judge(bundle: Bundle, asker: Asker) -> Judgement:
     if decision.exit_code is ExitCode.UNIDENTIFIED and _could_settle(case, known):
         case = _case(_with_digests(bundle, asker), known, asker)
         decision = gate.decide(case)
-    if bundle.obstacle and decision.exit_code in (ExitCode.DONE, ExitCode.UNIDENTIFIED):
+    if bundle.obstacle and _hangs_on_a_look(decision):
         raise bundle.obstacle
     return Judgement(
         case=case,
@@ -112,6 +112,14 @@ def judge(bundle: Bundle, asker: Asker) -> Judgement:
         remedies=remedies.remedies(case, decision, known),
         supported=_is_supported(bundle, decision),
     )
+
+
+def _hangs_on_a_look(decision: Decision) -> bool:
+    """Whether nothing stands between a model and its load but that it was not looked at."""
+    if decision.verdict is Verdict.REFUSE or decision.declaration is None:
+        return False
+    unknown = any(reason.exit_code is ExitCode.UNIDENTIFIED for reason in decision.reasons)
+    return unknown or decision.verdict is Verdict.ALLOW
 
 
 def knowledge(asker: Asker) -> Knowledge:

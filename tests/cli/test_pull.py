@@ -289,6 +289,14 @@ def test_without_an_answer_the_name_alone_still_refuses(accepted: Places) -> Non
     assert "cannot be reached" in allowed.err
 
 
+def test_what_was_not_seen_has_nothing_to_be_accepted() -> None:
+    unseen = launcher("check", "acme/Llama-3.2-1B-Instruct-GGUF", *WHO)
+    assert unseen.code == 10
+    assert "cannot be reached" in unseen.err
+    undeclared = launcher("check", "acme/Llama-3.2-1B-Instruct-GGUF")
+    assert undeclared.code == 4
+
+
 def test_a_parent_that_cannot_be_read_is_said(hub: HubServer, smollm2_file: Path) -> None:
     hub.add(SMOL, {SMOL_FILE: smollm2_file}, {**SMOL_CARD, "base_model": "acme/gone"})
     result = launcher("check", SMOL, *WHO)
