@@ -73,16 +73,17 @@ def _made(judgement: Judgement, part: Part, values: dict[str, Any]) -> Identific
         reason = click.prompt("How do you know?", err=True)
     if bool(family) == bool(licence) or (reason or "").strip() in _NO_REASONS:
         raise _incomplete(judgement)
+    known = policy.load().find(licence) if licence else None
     if family:
         _check_family(family, part)
-    elif policy.load().find(licence) is None:
+    elif known is None:
         raise NotFound(
             f"There is no licence called {licence!a} here", commands=["launcher licences list"]
         )
     return Identification(
         sha256="",
         family=family or "",
-        licence=policy.load().find(licence).id if licence else "",  # type: ignore[union-attr]
+        licence=known.id if known is not None else "",
         reason=reason,
         at=records.now(),
         by=values["by"],
