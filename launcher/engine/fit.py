@@ -33,6 +33,8 @@ class Wishes:
 
     context: int | None = None
     threads: int | None = None
+    slots: int = 1
+    """How many may ask at once, each with a context of its own."""
     force: bool = False
     """Load it though it seems not to fit."""
 
@@ -71,6 +73,7 @@ class Plan:
     available: int
     """Bytes that were free when the plan was made."""
     kv_type: str = "f16"
+    slots: int = 1
     note: str = ""
     """What was chosen so that it fits, and why; empty where nothing had to be."""
 
@@ -86,17 +89,18 @@ def plan(
     main = headers[0]
     trained = main.parameter("context_length") or DEFAULT_CONTEXT
     usual = wishes.context or min(trained, DEFAULT_CONTEXT)
-    memory = _memory(headers, size, machine, usual, correction)
+    memory = _memory(headers, size, machine, usual * wishes.slots, correction)
     context, kv_type = usual, "f16"
     if memory.total > machine.memory_available and not wishes.force:
         context, kv_type = _smaller(main, machine, memory, wishes, usual)
-    kv_cache = context * kv_bytes_per_token(main, kv_type)
+    kv_cache = context * wishes.slots * kv_bytes_per_token(main, kv_type)
     return Plan(
         context=context,
         threads=wishes.threads or default_threads(machine),
         memory=replace(memory, kv_cache=kv_cache),
         available=machine.memory_available,
         kv_type=kv_type,
+        slots=wishes.slots,
         note=_note(usual, context, kv_type, memory, machine),
     )
 
@@ -199,18 +203,18 @@ def _smaller(
     """A context, and how keys and values are kept, that fit; raises `DoesNotFit`."""
     kinds = _kv_types(header)
     for kind in kinds:
-        if usual <= _possible(header, machine, memory, kind):
+        if usual <= _possible(header, machine, memory, wishes.slots, kind):
             return usual, kind
-    possible = _possible(header, machine, memory, kinds[-1]) // 256 * 256
+    possible = _possible(header, machine, memory, wishes.slots, kinds[-1]) // 256 * 256
     if wishes.context is None and possible >= SMALLEST_CONTEXT:
         return possible, kinds[-1]
     raise _does_not_fit(machine, memory, usual, possible)
 
 
-def _possible(header: Header, machine: Machine, memory: Memory, kv_type: str) -> int:
-    """The longest context that there is room for."""
+def _possible(header: Header, machine: Machine, memory: Memory, slots: int, kv_type: str) -> int:
+    """The longest context that there is room for, in each slot."""
     room = machine.memory_available - memory.fixed
-    return room // max(kv_bytes_per_token(header, kv_type), 1)
+    return room // max(slots * kv_bytes_per_token(header, kv_type), 1)
 
 
 def _note(usual: int, context: int, kv_type: str, memory: Memory, machine: Machine) -> str:
