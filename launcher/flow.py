@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher import reach, shortfalls
 from launcher.asker import Asker, Request
@@ -25,6 +25,7 @@ from launcher.engine import support
 from launcher.errors import ExitCode, IntegrityError, LauncherError
 from launcher.licensing import (
     acceptance,
+    contract,
     declaration,
     gate,
     overlay,
@@ -60,6 +61,12 @@ class Judgement:
     @property
     def bundle(self) -> Bundle:
         return self.case.bundle
+
+    def as_json(self) -> dict[str, Any]:
+        """What `check --json` prints."""
+        return contract.decision_json(
+            self.decision, remedies=self.remedies, supported=self.supported
+        )
 
 
 class NotCleared(LauncherError):

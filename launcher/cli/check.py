@@ -32,7 +32,7 @@ def command(model: str, as_json: bool, **values: Any) -> None:
         if as_json:
             import json  # slow to import
 
-            text = json.dumps(verdict.as_json(judgement), indent=2, ensure_ascii=False) + "\n"
+            text = json.dumps(judgement.as_json(), indent=2, ensure_ascii=False) + "\n"
         else:
             text = verdict.as_text(judgement, render.Paper.of(sys.stdout))
     click.echo(text, nl=False)

@@ -12,7 +12,7 @@ import click
 from launcher.asker import Asker
 from launcher.cli import asking, options, who
 from launcher.errors import LauncherError, PersonNeeded
-from launcher.licensing import declaration, records
+from launcher.licensing import contract, declaration, records
 from launcher.licensing.declaration import Declaration, Stated
 from launcher.paths import Places
 
@@ -40,7 +40,7 @@ def command(show: bool, withdraw: bool, as_json: bool, **values: Any) -> None:
     if in_force is None and show:
         raise _nothing_declared(asker.places)
     if as_json:
-        click.echo(json.dumps(who.declaration_json(in_force), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(contract.declaration_json(in_force), indent=2, ensure_ascii=False))
     elif show and in_force is not None:
         click.echo(who.declaration_line(in_force))
 

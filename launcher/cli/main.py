@@ -106,7 +106,7 @@ def _report(error: LauncherError, *, as_json: bool) -> None:
     if judgement is not None:
         from launcher.cli import verdict
 
-        body = verdict.as_json(judgement)
+        body = judgement.as_json()
         text = "" if as_json else verdict.as_text(judgement, render.Paper.of(sys.stderr))
     else:
         body, text = render.error_json(error), render.error_text(error)

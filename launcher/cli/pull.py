@@ -70,7 +70,7 @@ def _say_done(bundle: Bundle, model: str, *, as_json: bool) -> None:
 
 
 def _say_offer(judgement: Judgement, wishes: Wishes, asker: Asker, *, as_json: bool) -> int:
-    body = {**verdict.as_json(judgement), "pull": _offer(judgement.bundle, wishes, asker)}
+    body = {**judgement.as_json(), "pull": _offer(judgement.bundle, wishes, asker)}
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))
     else:

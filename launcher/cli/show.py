@@ -11,7 +11,7 @@ import click
 
 from launcher import flow
 from launcher.asker import Asker
-from launcher.cli import options, render, verdict
+from launcher.cli import options, render
 from launcher.engine import fit
 from launcher.errors import DoesNotFit
 from launcher.flow import Judgement
@@ -46,7 +46,7 @@ def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> N
 
 
 def _body(judgement: Judgement, context: int | None, asker: Asker) -> dict[str, Any]:
-    body = verdict.as_json(judgement)
+    body = judgement.as_json()
     bundle = judgement.bundle
     headers = [part.header for part in bundle.parts if part.header is not None]
     body["here"] = bundle.is_here

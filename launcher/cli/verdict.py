@@ -1,79 +1,19 @@
-"""A decision in words and as JSON."""
+"""A decision in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from launcher.clearance import Verdict
 from launcher.cli import excerpt
 from launcher.cli.render import Paper, pasteable, safe
-from launcher.cli.who import declaration_json, declaration_line
+from launcher.cli.who import declaration_line
 from launcher.flow import Judgement
+from launcher.licensing import passage
 from launcher.licensing.decision import Decision, Reason
-from launcher.licensing.declaration import Declaration
 
 _HEADS = {Verdict.ALLOW: "Allowed", Verdict.ASK: "Not yet", Verdict.REFUSE: "Refused"}
 _SHOWN = 12  # claims; --json has them all
-
-
-def as_json(judgement: Judgement) -> dict[str, Any]:
-    """The contract of `check --json`: equal inputs give equal bytes."""
-    decision = judgement.decision
-    return {
-        "schema": 1,
-        "verdict": str(decision.verdict),
-        "code": decision.code,
-        "exit_code": int(decision.exit_code),
-        "model": {
-            "ref": decision.ref,
-            "title": decision.title,
-            "family": decision.family,
-            "candidates": list(decision.candidates),
-            "licence": decision.licence,
-            "licences": list(decision.licences),
-            "modalities": list(decision.modalities),
-            "evidence": [
-                {"source": claim.source, "value": claim.value, "kind": str(claim.kind)}
-                for claim in decision.evidence
-            ],
-        },
-        "declaration": declaration_json(decision.declaration),
-        "reasons": [_reason_json(reason, decision.declaration) for reason in decision.reasons],
-        "duties": [
-            {"code": bound.duty.code, "licence": bound.licence, "text": bound.duty.text}
-            for bound in decision.duties
-        ],
-        "remedies": list(judgement.remedies),
-        "engine": {"supported": judgement.supported},
-        "policy": {"version": decision.policy_version, "sha256": decision.policy_sha256},
-    }
-
-
-def _reason_json(reason: Reason, declaration: Declaration | None) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "code": reason.code,
-        "effect": str(reason.effect),
-        "licence": reason.licence,
-        "document": reason.document,
-        "clause": reason.clause,
-        "quote": reason.quote,
-        "text": reason.text,
-        "source": reason.source,
-        "sha256": reason.sha256,
-    }
-    if reason.turns_on and declaration is not None:
-        body["declared"] = _declared_json(declaration, reason.turns_on)
-    return body
-
-
-def _declared_json(declaration: Declaration, key: str) -> dict[str, Any]:
-    """Which part of the declaration a reason turns on, and where it stands if in a file."""
-    found = excerpt.find(declaration, key)
-    if found is None:
-        return {"key": key, "source": declaration.source}
-    place = {"file": declaration.path, "line": found.number}
-    return {"key": found.key, "source": declaration.source, **place}
 
 
 def as_text(judgement: Judgement, paper: Paper) -> str:
@@ -128,5 +68,5 @@ def _seen_lines(decision: Decision, paper: Paper) -> Iterator[str]:
     declaration = decision.declaration
     if declaration is not None:
         wanted = next((reason.turns_on for reason in decision.reasons if reason.turns_on), "")
-        found = excerpt.find(declaration, wanted) if wanted else None
+        found = passage.find(declaration, wanted) if wanted else None
         yield f"  Declared: {declaration_line(declaration, found.number if found else None)}"

@@ -1,8 +1,6 @@
-"""A declaration in words and as JSON."""
+"""A declaration in words."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from launcher.cli.render import safe
 from launcher.licensing.declaration import Declaration, Person, Role
@@ -13,27 +11,6 @@ PERSONS = {
     Person.COMPANY: "a company",
     Person.OTHER_BODY: "another body",
 }
-
-
-def declaration_json(declaration: Declaration | None) -> dict[str, Any] | None:
-    """A declaration as the contract has it."""
-    if declaration is None:
-        return None
-    body: dict[str, Any] = {
-        "as": str(declaration.person),
-        "domicile": list(declaration.domicile),
-        "place_of_use": list(declaration.place_of_use),
-        "role": str(declaration.role),
-        "source": declaration.source,
-    }
-    for name in ("product", "supplied_by", "commercial", "monthly_active_users"):
-        if getattr(declaration, name) not in (None, ""):
-            body[name] = getattr(declaration, name)
-    if declaration.annual_revenue_usd is not None:
-        body["annual_revenue_usd"] = declaration.annual_revenue_usd
-    if declaration.answers:
-        body["answers"] = dict(sorted(declaration.answers.items()))
-    return body
 
 
 def declaration_line(declaration: Declaration, line: int | None = None) -> str:
