@@ -3,6 +3,7 @@
     LauncherError              1   failed
     ├── NotCleared             3, 4 or 5, as the decision says
     ├── ContextFull            1   a conversation that is longer than the context
+    ├── Unanswerable           1   what was asked with a question cannot be kept to
     ├── PersonNeeded           4   a declaration, an acceptance or an answer is missing or wrong
     ├── IntegrityError         6   corrupt, hostile, wrong digest, changed while loading
     │   └── HeaderError            the header of a GGUF file
@@ -54,6 +55,10 @@ class LauncherError(Exception):
 
 class ContextFull(LauncherError):
     """A conversation has more tokens than the context holds."""
+
+
+class Unanswerable(LauncherError):
+    """What was asked with a question cannot be kept to: a grammar, a turn of the conversation."""
 
 
 class PersonNeeded(LauncherError):

@@ -11,6 +11,7 @@ from launcher.errors import (
     EngineDied,
     IntegrityError,
     LauncherError,
+    Unanswerable,
     Unsupported,
 )
 from launcher.models.bundle import Bundle, Role
@@ -77,7 +78,7 @@ def generation_error(reply: Message, last_words: str) -> LauncherError:
     if reply["kind"] == "grammar":
         said = [line for line in last_words.splitlines() if _BAD_GRAMMAR in line]
         why = reply["message"] or (said or ["it is none"])[-1].rpartition(_BAD_GRAMMAR)[2]
-        return LauncherError(f"The grammar or JSON schema cannot be used: {why}")
+        return Unanswerable(f"The grammar or JSON schema cannot be used: {why}")
     if reply["kind"] == "context":
         return ContextFull(
             _sentence(reply["message"]),
@@ -94,7 +95,7 @@ def _sentence(text: str) -> str:
 
 def _template_error(cause: str, message: str) -> LauncherError:
     if cause == "refused":
-        return LauncherError(_sentence(message))
+        return Unanswerable(_sentence(message))
     return IntegrityError(
         _sentence(message),
         hint="The template is a part of the model's file. Get the file from elsewhere.",
