@@ -11,14 +11,28 @@ import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from launcher.engine.llama import Context, Model, lib
+from launcher.engine.llama import Model, lib
 from launcher.engine.sampling import Sampling
 
 _DRY_BREAKERS = (b"\n", b":", b'"', b"*")
 _MIROSTAT_M = 100
 _LEAST = 1e-45  # the smallest probability that the engine's numbers can hold
+
+
+class Scored(Protocol):
+    """A context, as samplers see it."""
+
+    model: Model
+    size: int
+
+    @property
+    def handle(self) -> Any: ...
+
+    def scores(self, at: int) -> memoryview[float]:
+        """Of all tokens, after one of those of the last step."""
+        ...
 
 
 class BadGrammar(Exception):
@@ -39,7 +53,7 @@ class Sampler:
 
     def __init__(
         self,
-        context: Context,
+        context: Scored,
         sampling: Sampling,
         *,
         grammar: str = "",
@@ -104,7 +118,7 @@ class Sampler:
 class Candidates:
     """All tokens and their scores in the engine's form, filled without a loop in Python."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Scored) -> None:
         self.at = -1  # after which of the last step's tokens
         self._context = context
         self._count = lib.llama_vocab_n_tokens(context.model.vocabulary)
@@ -168,7 +182,7 @@ def _chain(samplers: Iterator[Any]) -> Any:
     return chain
 
 
-def _samplers(model: Model, context: Context, sampling: Sampling) -> Iterator[Any]:
+def _samplers(model: Model, context: Scored, sampling: Sampling) -> Iterator[Any]:
     yield from _suppressing(model)
     if sampling.mirostat:
         yield from _mirostat(model, sampling)
@@ -202,7 +216,7 @@ def _suppressing(model: Model) -> Iterator[Any]:
         yield lib.llama_sampler_init_logit_bias(size, count.value, biases)
 
 
-def _penalties(model: Model, context: Context, sampling: Sampling) -> Iterator[Any]:
+def _penalties(model: Model, context: Scored, sampling: Sampling) -> Iterator[Any]:
     if not sampling.penalises:
         return
     yield lib.llama_sampler_init_penalties(

@@ -92,7 +92,10 @@ def _landlock(files: Sequence[int], folders: Sequence[Path]) -> bool:
 
 def _readable() -> Iterator[str]:
     """The interpreter, this package, and what libraries read."""
-    yield from dict.fromkeys((sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])))
+    own = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]))
+    # Packages may lie elsewhere: a distribution's, or those of another environment.
+    packages = (path for path in sys.path if path.endswith(("site-packages", "dist-packages")))
+    yield from dict.fromkeys((*own, *packages))
     yield from _READABLE
 
 

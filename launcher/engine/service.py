@@ -15,17 +15,10 @@ from collections.abc import Sequence
 from launcher.engine import llama, prefix, sandbox
 from launcher.engine.answer import Answer, Asked
 from launcher.engine.messages import Channel, Closed, Message, close_all
+from launcher.engine.prompting import Prompts, Unanswerable
 from launcher.engine.rendering import Renderer
-from launcher.engine.sampler import BadGrammar, Sampler
+from launcher.engine.sampler import BadGrammar, Sampler, Scored
 from launcher.engine.sampling import Sampling
-
-LONGEST_TOKEN = 256  # bytes; what has more of them for each token is not worth counting
-
-# ChatML, for files that carry no template.
-FALLBACK = (
-    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content"
-    " + '<|im_end|>\\n' }}{% endfor %}{{ '<|im_start|>assistant\\n' }}"
-)
 
 
 class Inbox:
@@ -77,6 +70,8 @@ class Service:
         while (wanted := self.inbox.waiting.get()) is not None:
             try:
                 self._generate(wanted)
+            except Unanswerable as error:
+                self.channel.send(error.reply)
             except llama.DecodeFailed as error:
                 self.context.forget()
                 self._fail("decode", str(error))
@@ -85,10 +80,6 @@ class Service:
 
     def _fail(self, kind: str, text: str, **details: object) -> None:
         self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
-
-    def _too_long(self, tokens: str) -> None:
-        text = f"the conversation has {tokens} tokens, the context holds {self.context.size}"
-        self._fail("context", text)
 
     def _load(self, message: Message, files: Sequence[int], level: sandbox.Level) -> None:
         started = time.perf_counter()
@@ -104,6 +95,7 @@ class Service:
             kv_type=message.get("kv_type", "f16"),
         )
         self.context.adapt(adapters)
+        self.prompts = Prompts(self.model, self.renderer)
         self.channel.send(
             {
                 "type": "ready",
@@ -121,17 +113,8 @@ class Service:
         )
 
     def _generate(self, message: Message) -> None:
-        prompt = self._prompt(message)
-        if prompt is None:
-            return
-        if len(prompt) >= self.context.size:
-            self._too_long(str(len(prompt)))
-            return
-        try:
-            sampler = self._sampler(message)
-        except (BadGrammar, llama.BadSchema) as error:
-            self._fail("grammar", str(error))
-            return
+        prompt = self.prompts.made(message, self.context.size)
+        sampler = made_sampler(self.context, message)
         number: int = message["number"]
         asked = Asked(
             prompt=prompt,
@@ -159,7 +142,7 @@ class Service:
         if self.context.held:
             return 0
         other = [*message["messages"][:1], {"role": "user", "content": "."}]
-        alike = self._tokens(self._rendered(other).get("text", ""))
+        alike = self.prompts.tokens(self.prompts.rendered(other))
         common = prefix.shared(prompt[:-1], alike)
         if common < prefix.LEAST or not self.context.fill(prompt[:common], lambda: False):
             return 0
@@ -169,38 +152,19 @@ class Service:
             self.channel.send_bytes(part)
         return common
 
-    def _sampler(self, message: Message) -> Sampler:
-        """Raises `BadGrammar` or `BadSchema`."""
-        schema, grammar = message.get("json_schema", ""), message.get("grammar", "")
+
+def made_sampler(context: Scored, message: Message) -> Sampler:
+    """The samplers of one answer. Raises `Unanswerable`."""
+    schema, grammar = message.get("json_schema", ""), message.get("grammar", "")
+    try:
         return Sampler(
-            self.context,
+            context,
             Sampling(**message["sampling"]),
             grammar=llama.grammar_of_schema(schema) if schema else grammar,
             logprobs=message.get("logprobs"),
         )
-
-    def _prompt(self, message: Message) -> list[int] | None:
-        """The tokens of the conversation; None when the template failed, which is then said."""
-        rendered = self._rendered(message["messages"])
-        if "text" not in rendered:
-            self._fail("template", rendered["message"], cause=rendered["cause"])
-            return None
-        text: str = rendered["text"]
-        if len(text) > LONGEST_TOKEN * self.context.size:
-            least = len(text) // LONGEST_TOKEN
-            self._too_long(f"at least {least}")
-            return None
-        return self._tokens(text)
-
-    def _rendered(self, messages: Sequence[dict[str, str]]) -> Message:
-        bos, eos = self.model.special_text("bos"), self.model.special_text("eos")
-        source = self.model.chat_template() or FALLBACK
-        return self.renderer.render(source, messages, bos=bos, eos=eos)
-
-    def _tokens(self, text: str) -> list[int]:
-        bos = self.model.special_text("bos")
-        add_special = self.model.adds_bos() and not (bos and text.startswith(bos))
-        return self.model.tokens(text, add_special=add_special, parse_special=True)
+    except (BadGrammar, llama.BadSchema) as error:
+        raise Unanswerable("grammar", str(error)) from error
 
 
 def confined(files: Sequence[int]) -> sandbox.Level:

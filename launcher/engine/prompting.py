@@ -1,0 +1,75 @@
+"""From what was asked to the tokens that the model is to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launcher.engine.llama import Model
+from launcher.engine.messages import Message
+from launcher.engine.rendering import Renderer
+
+LONGEST_TOKEN = 256  # bytes; what has more of them for each token is not worth counting
+
+# ChatML, for files that carry no template.
+FALLBACK = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content"
+    " + '<|im_end|>\\n' }}{% endfor %}{{ '<|im_start|>assistant\\n' }}"
+)
+
+
+class Unanswerable(Exception):
+    """There can be no answer to what was asked; the launcher is told why."""
+
+    def __init__(self, kind: str, text: str, **details: object) -> None:
+        super().__init__(text)
+        self.reply: Message = {"type": "failed", "kind": kind, "message": text, **details}
+
+
+def too_long(tokens: str, size: int) -> Unanswerable:
+    """That a prompt leaves no room in a context of so many tokens."""
+    text = f"the conversation has {tokens} tokens, the context holds {size}"
+    return Unanswerable("context", text)
+
+
+class Prompts:
+    """Makes prompts for a model."""
+
+    def __init__(self, model: Model, renderer: Renderer) -> None:
+        self._model, self._renderer = model, renderer
+        self._bos, self._eos = model.special_text("bos"), model.special_text("eos")
+        self._template = model.chat_template() or FALLBACK
+        self._size = model.sizes()["vocabulary"]
+
+    def made(self, wanted: Message, size: int) -> list[int]:
+        """The tokens of what was asked, fewer than `size`. Raises `Unanswerable`."""
+        prompt = wanted.get("prompt")
+        if isinstance(prompt, list):
+            tokens = self._checked(prompt)
+        else:
+            text = self.rendered(wanted["messages"], wanted) if prompt is None else prompt
+            if len(text) > LONGEST_TOKEN * size:
+                raise too_long(f"at least {len(text) // LONGEST_TOKEN}", size)
+            tokens = self.tokens(text)
+        if not tokens:
+            raise Unanswerable("prompt", "the prompt is empty")
+        if len(tokens) >= size:
+            raise too_long(str(len(tokens)), size)
+        return tokens
+
+    def rendered(self, messages: Sequence[Mapping[str, Any]], wanted: Message | None = None) -> str:
+        """A conversation as a text. Raises `Unanswerable`."""
+        reply = self._renderer.render(self._template, messages, bos=self._bos, eos=self._eos)
+        if "text" not in reply:
+            raise Unanswerable("template", reply["message"], cause=reply["cause"])
+        return str(reply["text"])
+
+    def tokens(self, text: str) -> list[int]:
+        """The tokens of a text, in which special ones count as such."""
+        add_special = self._model.adds_bos() and not (self._bos and text.startswith(self._bos))
+        return self._model.tokens(text, add_special=add_special, parse_special=True)
+
+    def _checked(self, tokens: list[int]) -> list[int]:
+        if not all(0 <= token < self._size for token in tokens):
+            raise Unanswerable("prompt", f"tokens are numbers from 0 to {self._size - 1}")
+        return tokens

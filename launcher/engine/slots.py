@@ -1,0 +1,144 @@
+"""A context that several answers share: each has a slot with a KV cache of its own.
+
+A slot keeps what was computed in it when its answer is over: the next prompt that begins alike
+goes on from there, and a prompt that begins like another slot's takes over a copy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from launcher.engine.llama import DecodeFailed, LoadFailed, Model, lib, log_lines
+from launcher.engine.pace import Pace
+
+_KV_TYPES = {"f16": 1, "q8_0": 8}  # as ggml numbers them
+
+
+def alike(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two lists begin with alike.
+
+    >>> alike([1, 2, 3], [1, 2, 4, 5])
+    2
+    """
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A place for one sequence, and the tokens that are computed in it."""
+
+    number: int
+    held: list[int] = field(default_factory=list)
+    used: int = 0
+    """When an answer was last begun here, by count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One token of a step: where it belongs, and whether its scores are wanted."""
+
+    slot: Slot
+    token: int
+    scored: bool
+
+
+class Slots:
+    """The KV caches over a model, computed together step by step."""
+
+    def __init__(
+        self, model: Model, *, count: int, tokens: int, threads: int, rows: int, kv_type: str
+    ) -> None:
+        """`count` slots of `tokens` each; at most `rows` tokens in one step.
+
+        Raises `LoadFailed`.
+        """
+        parameters = lib.llama_context_default_params()
+        parameters.n_ctx = tokens * count
+        parameters.n_seq_max = count
+        parameters.kv_unified = False  # each answer attends to its own tokens alone
+        parameters.n_batch = rows
+        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.no_perf = True
+        if kv_type != "f16":
+            parameters.type_k = parameters.type_v = _KV_TYPES[kv_type]
+            parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        self.model = model
+        self._context = lib.llama_init_from_model(model.handle, parameters)
+        if not self._context:
+            raise LoadFailed("\n".join(log_lines) or "the engine could not make a context")
+        self.pace = Pace(
+            threads, lambda number: lib.llama_set_n_threads(self._context, number, number)
+        )
+        self._memory = lib.llama_get_memory(self._context)
+        self.size = min(lib.llama_n_ctx_seq(self._context), tokens)
+        self.rows = lib.llama_n_batch(self._context)
+        self._batch = lib.llama_batch_init(self.rows, 0, 1)
+        self.all = [Slot(number) for number in range(count)]
+
+    @property
+    def handle(self) -> Any:
+        return self._context
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether single tokens can be taken out again: not where all are in one state."""
+        model = self.model.handle
+        return not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
+
+    def scores(self, at: int) -> memoryview[float]:
+        """Of all tokens, after one of the rows of the last step; valid until the next."""
+        first = lib.llama_get_logits_ith(self._context, at)
+        count = lib.llama_vocab_n_tokens(self.model.vocabulary)
+        address = ctypes.addressof(first.contents)
+        return memoryview((ctypes.c_float * count).from_address(address)).cast("B").cast("f")
+
+    def cut(self, slot: Slot, length: int) -> None:
+        """Drops a slot's tokens from a place on; all of them where they cannot be parted."""
+        if length >= len(slot.held):
+            return
+        if not lib.llama_memory_seq_rm(self._memory, slot.number, length, -1):
+            lib.llama_memory_seq_rm(self._memory, slot.number, -1, -1)
+            length = 0
+        del slot.held[length:]
+
+    def copy(self, source: Slot, target: Slot, length: int) -> None:
+        """Takes the first tokens of another slot over."""
+        self.cut(target, 0)
+        lib.llama_memory_seq_cp(self._memory, source.number, target.number, -1, -1)
+        target.held[:] = source.held
+        self.cut(target, length)
+
+    def forget(self) -> None:
+        """Empties all slots: after a failed step nobody knows what is in them."""
+        lib.llama_memory_clear(self._memory, True)
+        for slot in self.all:
+            slot.held.clear()
+
+    def compute(self, rows: Sequence[Row]) -> None:
+        """One step. Raises `DecodeFailed`; then all slots are empty."""
+        batch = self._batch
+        batch.n_tokens = len(rows)
+        for at, row in enumerate(rows):
+            slot = row.slot
+            batch.token[at] = row.token
+            batch.pos[at] = len(slot.held)
+            batch.n_seq_id[at] = 1
+            batch.seq_id[at][0] = slot.number
+            batch.logits[at] = row.scored
+            slot.held.append(row.token)
+        self.pace.begin()
+        status = lib.llama_decode(self._context, batch)
+        self.pace.end()
+        if status:
+            self.forget()
+            raise DecodeFailed(f"llama_decode gave {status}: {' '.join(log_lines[-2:])}")
