@@ -1,0 +1,46 @@
+"""What is answered at the door: a status, a sentence, and a code for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import Send
+
+Header = tuple[bytes, bytes]
+
+# The words OpenAI's clients know. Source: platform.openai.com/docs/guides/error-codes
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+CLOSE: Header = (b"connection", b"close")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a request goes no further."""
+
+    status: int
+    message: str
+    code: str
+    headers: tuple[Header, ...] = ()
+
+    def body(self, path: str) -> bytes:
+        """The error as the clients of this path expect it: OpenAI's form, or Ollama's."""
+        if path.startswith("/api/"):
+            return json.dumps({"error": self.message}).encode()
+        kind = _TYPES.get(self.status, "invalid_request_error")
+        error = {"message": self.message, "type": kind, "param": None, "code": self.code}
+        return json.dumps({"error": error}).encode()
+
+
+async def answer(send: Send, refusal: Refusal, path: str) -> None:
+    """Sends a refusal as the whole answer."""
+    body = refusal.body(path)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *refusal.headers,
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,27 @@
+"""Servers for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.serving.process import Server
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def tiny() -> Iterator[Start]:
+    """Starts servers around an application without a model; ends them afterwards."""
+    started: list[Server] = []
+
+    def start(wishes: dict[str, Any] | None = None, **more: Any) -> Server:
+        started.append(Server(["-m", "tests.serving.tiny", json.dumps(wishes or {})], **more))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
