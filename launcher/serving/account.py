@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from launcher.serving.streams import GONE
+
 if TYPE_CHECKING:
     from starlette.types import Scope
 
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
 _PLACE = "launcher.account"  # in the scope of a request
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-GONE = 499
-"""The status of a request whose client left before it was answered, as nginx counts it."""
 
 
 @dataclass(slots=True, kw_only=True)

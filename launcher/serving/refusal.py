@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from launcher.serving import failures
+from launcher.serving.failures import Failure
 
 if TYPE_CHECKING:
     from starlette.types import Send
 
 Header = tuple[bytes, bytes]
 
-# The words OpenAI's clients know. Source: platform.openai.com/docs/guides/error-codes
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 CLOSE: Header = (b"connection", b"close")
 
 
@@ -26,12 +27,10 @@ class Refusal:
     headers: tuple[Header, ...] = ()
 
     def body(self, path: str) -> bytes:
-        """The error as the clients of this path expect it: OpenAI's form, or Ollama's."""
-        if path.startswith("/api/"):
-            return json.dumps({"error": self.message}).encode()
-        kind = _TYPES.get(self.status, "invalid_request_error")
-        error = {"message": self.message, "type": kind, "param": None, "code": self.code}
-        return json.dumps({"error": error}).encode()
+        """The error as the clients of this path expect it."""
+        kind = _KINDS.get(self.status, "invalid_request_error")
+        failure = Failure(status=self.status, message=self.message, kind=kind, code=self.code)
+        return failures.as_bytes(failures.body(failure, path))
 
 
 async def answer(send: Send, refusal: Refusal, path: str) -> None:
