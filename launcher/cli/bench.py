@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.cli import opening, options, render
+from launcher.cli import computing, opening, options, render
 from launcher.engine import support
-from launcher.engine.fit import Wishes
 from launcher.errors import LauncherError
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ class Speed:
     show_default=True,
     help="How often; one more goes before, and does not count.",
 )
-@click.option("-c", "--ctx-size", type=click.IntRange(min=1), help="Context, in tokens.")
-@click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads to compute with.")
+@computing.computing
 @options.reaching
 @options.declaring
 @options.as_json
@@ -82,7 +80,7 @@ def command(
     launcher bench ./model.gguf --rounds 10 --json
     """
     request, asker = options.request(model, values), options.asker(values)
-    wishes = Wishes(context=values.pop("ctx_size"), threads=values.pop("threads"))
+    wishes = computing.wishes(values)
     with opening.opened(request, asker, wishes) as (engine, here):
         reading = _reading(engine, prompt_tokens, rounds)
         writing = _writing(engine, tokens, rounds)

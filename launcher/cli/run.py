@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.cli import asking, generation, opening, options
+from launcher.cli import asking, computing, generation, opening, options
 from launcher.cli.chat import manner
 from launcher.cli.generation import Style
 from launcher.cli.interrupting import interruptible
-from launcher.engine.fit import Wishes
 from launcher.engine.prompt_cache import PromptCache
 from launcher.errors import ExitCode, LauncherError
 
@@ -29,8 +28,7 @@ STOPPED = 130  # as a shell counts what SIGINT ended
 @click.argument("model")
 @click.argument("prompt", nargs=-1)
 @generation.styled
-@click.option("-c", "--ctx-size", type=click.IntRange(min=1), help="Context, in tokens.")
-@click.option("-t", "--threads", type=click.IntRange(min=1), help="Threads to compute with.")
+@computing.computing
 @click.option("--force", is_flag=True, help="Also what does not seem to fit in memory.")
 @click.option("-s", "--system", help="What the model is told before the conversation.")
 @click.option("--require-sandbox", is_flag=True, help="Only where the engine can be confined.")
@@ -56,9 +54,7 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     request, asker = options.request(model, values), options.asker(values)
     set_up, confined = values.pop("set_up"), values.pop("require_sandbox")
     forgets = values.pop("no_prompt_cache")
-    wishes = Wishes(
-        context=values.pop("ctx_size"), threads=values.pop("threads"), force=values.pop("force")
-    )
+    wishes = computing.wishes(values)
     style, held = generation.style(values), manner.manner(values)
     with opening.opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
         if not (forgets or held.private):

@@ -89,9 +89,12 @@ def fit_json(bundle: Bundle, wishes: fit.Wishes, asker: Asker) -> dict[str, Any]
         "fits": True,
         "context": plan.context,
         "threads": plan.threads,
+        "threads_batch": plan.threads_batch,
         "memory": plan.memory.total,
         "available": plan.available,
         "kv_type": plan.kv_type,
+        "flash_attention": plan.flash_attention,
+        "repacked": plan.extra_buffers,
         "note": plan.note,
     }
 

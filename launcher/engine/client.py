@@ -188,10 +188,7 @@ class Engine:
             raise AssertionError("a bundle that is not here was cleared for loading")
         reply = worker.load(
             {
-                "context": plan.context,
-                "threads": plan.threads,
-                "kv_type": plan.kv_type,
-                "extra_buffers": True,
+                **plan.message(),
                 "compare": [key for key, _ in _comparable(header)],
                 "adapters": [
                     [key for key, _ in _comparable(ours)] for _, ours in _adapters(bundle)
@@ -214,7 +211,7 @@ class Engine:
             sandbox=Level(reply["sandbox"]),
             build=reply["build"],
         )
-        self._facts = ([file.stamp for file in files], plan.kv_type)
+        self._facts = ([file.stamp for file in files], plan.kv_type, plan.flash_attention)
 
     def generate(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from launcher.engine import kv
 from launcher.engine.machine import Machine
 from launcher.errors import DoesNotFit
 from launcher.models.gguf import Header
@@ -16,8 +18,6 @@ COMPUTE_ROWS = 512  # tokens in one step of prompt processing
 # and their tables; and for each token of a vocabulary, with its place in the merges.
 OVERHEAD = 33 << 20
 TOKEN = 345
-# How keys and values are kept: numbers in a block, and its bytes.
-KV_TYPES = {"f16": (1, 2), "q8_0": (32, 34)}
 
 # Types that the CPU backend repacks on load, which keeps a second copy in memory.
 # Source: llama.cpp ggml/src/ggml-cpu/repack.cpp as vendored by llama-cpp-python 0.3.36.
@@ -33,10 +33,32 @@ class Wishes:
 
     context: int | None = None
     threads: int | None = None
+    threads_batch: int | None = None
+    """For prompts; None: as many as `threads`."""
+    flash_attention: str = "auto"
+    """`on`, `off` or `auto`."""
+    extra_buffers: bool | None = None
+    """Whether weights may be laid out anew for the processor."""
+    type_k: str | None = None
+    """How keys are kept, by the names of `kv.TYPES`."""
+    type_v: str | None = None
     slots: int = 1
     """How many may ask at once, each with a context of its own."""
     force: bool = False
     """Load it though it seems not to fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What was found to be fastest on this machine, or to work; None: the usual."""
+
+    threads: int | None = None
+    threads_batch: int | None = None
+    flash_attention: str | None = None
+    extra_buffers: bool | None = None
+
+
+_USUAL = Tuning()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,39 +91,95 @@ class Plan:
     context: int
     """Tokens."""
     threads: int
+    """For answers."""
     memory: Memory
     available: int
     """Bytes that were free when the plan was made."""
-    kv_type: str = "f16"
+    threads_batch: int = 0
+    """For prompts; 0: as many as `threads`."""
+    type_k: str = "f16"
+    type_v: str = "f16"
+    flash_attention: str = "auto"
+    extra_buffers: bool = True
+    """Whether weights are laid out anew for the processor."""
     slots: int = 1
     note: str = ""
     """What was chosen so that it fits, and why; empty where nothing had to be."""
 
+    @property
+    def kv_type(self) -> str:
+        """How keys and values are kept, in a word."""
+        return self.type_k if self.type_k == self.type_v else f"{self.type_k}/{self.type_v}"
+
+    def message(self) -> dict[str, Any]:
+        """As much of it as the worker is told with a load."""
+        return {
+            "context": self.context,
+            "threads": self.threads,
+            "threads_batch": self.threads_batch or self.threads,
+            "type_k": self.type_k,
+            "type_v": self.type_v,
+            "flash_attention": self.flash_attention,
+            "extra_buffers": self.extra_buffers,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """What of a load decides how much memory it takes."""
+
+    context: int
+    slots: int
+    types: kv.Pair
+    extra_buffers: bool
+
+    def per_token(self, header: Header) -> int:
+        """Bytes of keys and values that a token of context takes, in all slots."""
+        return self.slots * kv.bytes_per_token(header, self.types)
+
 
 def plan(
-    headers: Sequence[Header], size: int, machine: Machine, wishes: Wishes, correction: int = 0
+    headers: Sequence[Header],
+    size: int,
+    machine: Machine,
+    wishes: Wishes,
+    correction: int = 0,
+    tuning: Tuning = _USUAL,
 ) -> Plan:
     """A plan for a model whose files have these headers and this size together (bytes).
 
-    What does not fit is made to, if it can be: keys and values in 8 bits first, then a shorter
-    context where none was asked for. Raises `DoesNotFit` with what would.
+    What does not fit is made to, if it can be: weights stay as they are in the file, which costs
+    speed alone; then keys and values are kept in 8 bits; then the context is shortened, where
+    none was asked for. Raises `DoesNotFit` with what would, and `Unsupported` for types in which
+    the engine cannot keep keys and values of this model.
     """
     main = headers[0]
     trained = main.parameter("context_length") or DEFAULT_CONTEXT
-    usual = wishes.context or min(trained, DEFAULT_CONTEXT)
-    memory = _memory(headers, size, machine, usual * wishes.slots, correction)
-    context, kv_type = usual, "f16"
-    if memory.total > machine.memory_available and not wishes.force:
-        context, kv_type = _smaller(main, machine, memory, wishes, usual)
-    kv_cache = context * wishes.slots * kv_bytes_per_token(main, kv_type)
-    return Plan(
-        context=context,
-        threads=wishes.threads or default_threads(machine),
-        memory=replace(memory, kv_cache=kv_cache),
-        available=machine.memory_available,
-        kv_type=kv_type,
+    pairs = kv.pairs(main, wishes.type_k, wishes.type_v, wishes.flash_attention)
+    usual = _Way(
+        context=wishes.context or min(trained, DEFAULT_CONTEXT),
         slots=wishes.slots,
-        note=_note(usual, context, kv_type, memory, machine),
+        types=pairs[0],
+        extra_buffers=_first(wishes.extra_buffers, tuning.extra_buffers, True),
+    )
+    memory = _memory(headers, size, machine, usual, correction)
+    way = usual
+    if memory.total > machine.memory_available and not wishes.force:
+        way = _smaller(main, machine, memory, wishes, usual, pairs)
+    threads = wishes.threads or tuning.threads or default_threads(machine)
+    batch = wishes.threads_batch or wishes.threads or tuning.threads_batch or threads
+    return Plan(
+        context=way.context,
+        threads=threads,
+        threads_batch=batch,
+        memory=_with(memory, main, way),
+        available=machine.memory_available,
+        type_k=way.types[0],
+        type_v=way.types[1],
+        flash_attention=_flash_attention(wishes.flash_attention, way, tuning),
+        extra_buffers=way.extra_buffers,
+        slots=wishes.slots,
+        note=_note(usual, way, memory, machine),
     )
 
 
@@ -119,61 +197,39 @@ def default_threads(machine: Machine) -> int:
     return machine.processors if machine.processors <= 4 else -(-machine.processors // 2)
 
 
-def kv_bytes_per_token(header: Header, kv_type: str = "f16") -> int:
-    """Bytes that one token takes in the KV cache, all layers together."""
-    block, size = KV_TYPES[kv_type]
-    return sum(_kv_heads(header)) * sum(_kv_widths(header)) * size // block
+def _flash_attention(asked: str, way: _Way, tuning: Tuning) -> str:
+    """As asked; else as was found best, but that values in 8 bits cannot do without."""
+    if asked != "auto":
+        return asked
+    return "on" if way.types[1] != kv.USUAL else tuning.flash_attention or "auto"
 
 
-def _kv_heads(header: Header) -> list[int]:
-    """Heads of keys and values in each layer."""
-    layers = header.parameter("block_count") or 0
-    heads = _per_layer(header, "attention.head_count", layers, [0] * layers)
-    return _per_layer(header, "attention.head_count_kv", layers, heads)
-
-
-def _kv_widths(header: Header) -> tuple[int, int]:
-    """Numbers in the key and in the value of one head."""
-    heads = _per_layer(header, "attention.head_count", 1, [0])
-    embedding = header.parameter("embedding_length") or 0
-    width = embedding // max(max(heads, default=1), 1)
-    key = header.parameter("attention.key_length") or width
-    return key, header.parameter("attention.value_length") or width
-
-
-def _kv_types(header: Header) -> Sequence[str]:
-    """How the engine can keep keys and values of this model, the best first.
-
-    Blocks of 8 bits take whole blocks in each head and flash attention, which it has everywhere
-    but where heads are not of one width, and in Grok.
-    """
-    key, value = _kv_widths(header)
-    block, _ = KV_TYPES["q8_0"]
-    possible = key == value and key and not key % block and header.architecture != "grok"
-    return ("f16", "q8_0") if possible else ("f16",)
-
-
-def _per_layer(header: Header, name: str, layers: int, default: list[int]) -> list[int]:
-    entry = header.metadata.get(f"{header.architecture}.{name}")
-    if entry is None:
-        return default
-    if isinstance(entry.value, tuple):
-        return [value for value in entry.value if isinstance(value, int)]
-    return [entry.value] * layers if isinstance(entry.value, int) else default
+def _first(*values: bool | None) -> bool:
+    return next(value for value in values if value is not None)
 
 
 def _memory(
-    headers: Sequence[Header], size: int, machine: Machine, context: int, correction: int
+    headers: Sequence[Header], size: int, machine: Machine, way: _Way, correction: int
 ) -> Memory:
     main = headers[0]
     read = sum(header.data_offset for header in headers if header.complete)
+    copied = way.extra_buffers and "avx2" in machine.features
     return Memory(
         weights=max(size - read, 0),  # what is before them is read once and let go
-        repacked=_repacked(headers) if "avx2" in machine.features else 0,
-        kv_cache=context * kv_bytes_per_token(main),
-        compute=_compute(main, context),
+        repacked=_repacked(headers) if copied else 0,
+        kv_cache=way.context * way.per_token(main),
+        compute=_compute(main, way.context),
         vocabulary=(main.vocabulary or 0) * TOKEN,
         correction=correction,
+    )
+
+
+def _with(memory: Memory, header: Header, way: _Way) -> Memory:
+    """What it takes when it is loaded in this way, which is no larger."""
+    return replace(
+        memory,
+        repacked=memory.repacked if way.extra_buffers else 0,
+        kv_cache=way.context * way.per_token(header),
     )
 
 
@@ -198,31 +254,33 @@ def _compute(header: Header, context: int) -> int:
 
 
 def _smaller(
-    header: Header, machine: Machine, memory: Memory, wishes: Wishes, usual: int
-) -> tuple[int, str]:
-    """A context, and how keys and values are kept, that fit; raises `DoesNotFit`."""
-    kinds = _kv_types(header)
-    for kind in kinds:
-        if usual <= _possible(header, machine, memory, wishes.slots, kind):
-            return usual, kind
-    possible = _possible(header, machine, memory, wishes.slots, kinds[-1]) // 256 * 256
+    header: Header,
+    machine: Machine,
+    memory: Memory,
+    wishes: Wishes,
+    usual: _Way,
+    pairs: Sequence[kv.Pair],
+) -> _Way:
+    """The best way that fits; raises `DoesNotFit`."""
+    plain = replace(usual, extra_buffers=usual.extra_buffers and not memory.repacked)
+    for way in (replace(plain, types=pair) for pair in pairs):
+        if _with(memory, header, way).total <= machine.memory_available:
+            return way
+    room = machine.memory_available - _with(memory, header, way).fixed
+    possible = room // max(way.per_token(header), 1) // 256 * 256
     if wishes.context is None and possible >= SMALLEST_CONTEXT:
-        return possible, kinds[-1]
-    raise _does_not_fit(machine, memory, usual, possible)
+        return replace(way, context=possible)
+    raise _does_not_fit(machine, _with(memory, header, plain), usual.context, possible)
 
 
-def _possible(header: Header, machine: Machine, memory: Memory, slots: int, kv_type: str) -> int:
-    """The longest context that there is room for, in each slot."""
-    room = machine.memory_available - memory.fixed
-    return room // max(slots * kv_bytes_per_token(header, kv_type), 1)
-
-
-def _note(usual: int, context: int, kv_type: str, memory: Memory, machine: Machine) -> str:
+def _note(usual: _Way, way: _Way, memory: Memory, machine: Machine) -> str:
     chosen = []
-    if kv_type != "f16":
+    if usual.extra_buffers and not way.extra_buffers:
+        chosen.append("prompts are read slower, without a second copy of the weights")
+    if way.types != usual.types:
         chosen.append("keys and values are kept in 8 bits")
-    if context < usual:
-        chosen.append(f"the context is {context} tokens, not {usual}")
+    if way.context < usual.context:
+        chosen.append(f"the context is {way.context} tokens, not {usual.context}")
     if not chosen:
         return ""
     needed, free = megabytes(memory.total), megabytes(machine.memory_available)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from launcher.engine.computing import Computing
 from launcher.engine.pace import Pace
 
 
@@ -52,7 +53,8 @@ def folder() -> Path:
     return Path(lib.__file__).parent
 
 
-_KV_TYPES = {"q8_0": 8}  # as ggml numbers them
+_KV_TYPES = {"f16": 1, "q8_0": 8}  # as ggml numbers them
+_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}  # enum llama_flash_attn_type
 _WARNING = 3  # GGML_LOG_LEVEL_WARN; errors are 4
 _KEPT_LINES = 40
 log_lines: list[str] = []
@@ -186,32 +188,34 @@ class Context:
         model: Model,
         *,
         tokens: int,
-        threads: int,
+        computing: Computing,
         batch: int = 2048,
-        kv_type: str = "f16",
     ) -> None:
         parameters = lib.llama_context_default_params()
         parameters.n_ctx = tokens
         parameters.n_batch = min(batch, tokens)
-        parameters.n_threads = threads
-        parameters.n_threads_batch = threads
+        parameters.n_threads = computing.threads
+        parameters.n_threads_batch = computing.batch_of(computing.threads)
+        parameters.type_k = _KV_TYPES[computing.type_k]
+        parameters.type_v = _KV_TYPES[computing.type_v]
+        parameters.flash_attn_type = _FLASH_ATTENTION[computing.flash_attention]
         parameters.no_perf = True
-        if kv_type != "f16":
-            parameters.type_k = parameters.type_v = _KV_TYPES[kv_type]
-            parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         self.model = model
         self._context = lib.llama_init_from_model(model.handle, parameters)
         if not self._context:
             raise LoadFailed("\n".join(log_lines) or "the engine could not make a context")
-        self.pace = Pace(
-            threads, lambda count: lib.llama_set_n_threads(self._context, count, count)
-        )
+        self.computing = computing
+        self.pace = Pace(computing.threads, self._use)
         self.pace.look_around(1)
         self._memory = lib.llama_get_memory(self._context)
         self._one = (lib.llama_token * 1)()
         self.size = lib.llama_n_ctx(self._context)
         self.batch = lib.llama_n_batch(self._context)
         self.held: list[int] = []
+
+    def _use(self, threads: int) -> None:
+        """Computes with so many threads from now on."""
+        lib.llama_set_n_threads(self._context, threads, self.computing.batch_of(threads))
 
     def close(self) -> None:
         lib.llama_free(self._context)
@@ -331,7 +335,8 @@ class Context:
     def _decode(self, batch: Any) -> None:
         self.pace.begin()
         status = lib.llama_decode(self._context, batch)
-        self.pace.end()
+        alone = batch.n_tokens == 1
+        self.pace.end(0 if alone else self.computing.batch_of(self.pace.threads))
         if status:
             raise DecodeFailed(f"llama_decode gave {status}: {' '.join(log_lines[-2:])}")
 

@@ -86,11 +86,12 @@ class Pace:
         """A step begins."""
         self._began, self._used = time.perf_counter(), time.process_time()
 
-    def end(self) -> None:
-        """A step is over."""
+    def end(self, threads: int = 0) -> None:
+        """A step is over, that took so many threads (0: as many as are used for one token)."""
         if self.most > 1:
             now = time.perf_counter()
-            self.note(now, now - self._began, time.process_time() - self._used)
+            cpu = time.process_time() - self._used
+            self.note(now, now - self._began, cpu * self.threads / (threads or self.threads))
 
     def note(self, now: float, wall: float, cpu: float) -> None:
         """What a step took, by the clock and of all processors (seconds)."""

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from launcher.engine import llama, prefix, sandbox
 from launcher.engine.answer import Answer, Asked
+from launcher.engine.computing import Computing
 from launcher.engine.messages import Channel, Closed, Message, close_all
 from launcher.engine.prompting import Prompts, Unanswerable
 from launcher.engine.rendering import Renderer
@@ -91,8 +92,7 @@ class Service:
         self.context = llama.Context(
             self.model,
             tokens=message["context"],
-            threads=message["threads"],
-            kv_type=message.get("kv_type", "f16"),
+            computing=Computing.of(message),
         )
         self.context.adapt(adapters)
         self.prompts = Prompts(self.model, self.renderer)

@@ -12,11 +12,11 @@ import pytest
 
 from launcher import flow
 from launcher.asker import Asker, Request
-from launcher.engine import fit, machine, peaks
+from launcher.engine import fit, kv, machine, peaks
 from launcher.engine.client import Worker
-from launcher.engine.fit import Plan, Wishes
+from launcher.engine.fit import Plan, Tuning, Wishes
 from launcher.engine.machine import Machine
-from launcher.errors import DoesNotFit
+from launcher.errors import DoesNotFit, Unsupported
 from launcher.models import catalogue, sources
 from launcher.models.bundle import Bundle
 from launcher.models.refs import PathRef
@@ -36,11 +36,15 @@ def opened(path: Path) -> Iterator[Bundle]:
         yield bundle
 
 
-def planned(path: Path, available: int = 64 << 30, **wishes: int | bool) -> Plan:
+def planned(
+    path: Path, available: int = 64 << 30, tuning: Tuning | None = None, **wishes: int | bool | str
+) -> Plan:
     with opened(path) as bundle:
         assert bundle.main.header is not None
         chosen = Wishes(**wishes)  # type: ignore[arg-type]
-        return fit.plan([bundle.main.header], bundle.size, roomy(available), chosen)
+        here = roomy(available)
+        found = tuning or Tuning()
+        return fit.plan([bundle.main.header], bundle.size, here, chosen, tuning=found)
 
 
 # --- What is chosen -----------------------------------------------------------------------------
@@ -55,20 +59,30 @@ def llama(tmp_path: Path) -> Path:
 def test_where_there_is_room_nothing_is_changed_or_said(llama: Path) -> None:
     plan = planned(llama)
     assert (plan.context, plan.kv_type, plan.note) == (4096, "f16", "")
+    assert (plan.flash_attention, plan.extra_buffers) == ("auto", True)
     assert plan.memory.kv_cache == 4096 * (32 << 10)
 
 
-def test_eight_bits_are_tried_before_a_shorter_context(llama: Path) -> None:
+def test_a_second_copy_of_the_weights_is_the_first_to_go(llama: Path) -> None:
     whole = planned(llama).memory
+    assert whole.repacked > 0
     plan = planned(llama, whole.total - 1)
-    assert (plan.context, plan.kv_type) == (4096, "q8_0")
+    assert (plan.context, plan.kv_type, plan.extra_buffers) == (4096, "f16", False)
+    assert plan.memory.total == whole.total - whole.repacked
+    assert plan.note.startswith("Prompts are read slower, without a second copy of the weights: ")
+
+
+def test_then_eight_bits_are_tried_before_a_shorter_context(llama: Path) -> None:
+    whole = planned(llama, extra_buffers=False).memory
+    plan = planned(llama, whole.total - 1)
+    assert (plan.context, plan.kv_type, plan.flash_attention) == (4096, "q8_0", "on")
     assert plan.memory.kv_cache == whole.kv_cache * 34 // 64
     assert plan.memory.total < whole.total - 1
-    assert plan.note.startswith("Keys and values are kept in 8 bits: else it would need ")
+    assert " and keys and values are kept in 8 bits: else it would need " in plan.note
 
 
 def test_then_the_context_is_shortened_to_what_there_is_room_for(llama: Path) -> None:
-    available = planned(llama).memory.fixed + 1030 * (17 << 10)
+    available = planned(llama, extra_buffers=False).memory.fixed + 1030 * (17 << 10)
     plan = planned(llama, available)
     assert (plan.context, plan.kv_type) == (1024, "q8_0")
     assert plan.memory.total <= available
@@ -76,13 +90,35 @@ def test_then_the_context_is_shortened_to_what_there_is_room_for(llama: Path) ->
 
 
 def test_a_context_that_was_asked_for_is_kept_or_refused_with_what_would_fit(llama: Path) -> None:
-    fixed = planned(llama).memory.fixed
+    fixed = planned(llama, extra_buffers=False).memory.fixed
     assert planned(llama, fixed + 2048 * (17 << 10), context=2048).kv_type == "q8_0"
     with pytest.raises(DoesNotFit) as caught:
         planned(llama, fixed + 1100 * (17 << 10), context=2048)
     assert caught.value.exit_code == 9
     assert caught.value.hint == "It would fit with --ctx-size 1024."
     assert planned(llama, context=1024).memory.kv_cache == 1024 * (32 << 10)
+
+
+def test_types_that_are_named_are_kept_to(llama: Path, tmp_path: Path) -> None:
+    assert planned(llama, type_k="q8_0").kv_type == "q8_0/f16"
+    available = planned(llama, extra_buffers=False).memory.fixed + 1030 * (32 << 10)
+    assert (planned(llama, available, type_k="f16", type_v="f16").context) == 1024
+    with pytest.raises(Unsupported, match="values in 8 bits take flash attention"):
+        planned(llama, type_v="q8_0", flash_attention="off")
+    with pytest.raises(Unsupported, match="do not fill the heads of this model"):
+        planned(write_model(tmp_path / "small.gguf"), type_k="q8_0")  # heads of 16
+
+
+def test_what_was_found_fastest_is_used_and_wishes_come_before_it(llama: Path) -> None:
+    found = Tuning(threads=3, threads_batch=5, flash_attention="off", extra_buffers=False)
+    plan = planned(llama, tuning=found)
+    assert (plan.threads, plan.threads_batch, plan.flash_attention) == (3, 5, "off")
+    assert not plan.extra_buffers
+    assert plan.memory.repacked == 0
+    plan = planned(llama, tuning=found, threads=2, flash_attention="on")
+    assert (plan.threads, plan.threads_batch, plan.flash_attention) == (2, 2, "on")
+    assert planned(llama, tuning=found, type_v="q8_0").flash_attention == "on"
+    assert planned(llama, tuning=found, threads_batch=9).threads_batch == 9
 
 
 def test_weights_that_do_not_fit_are_refused_unless_forced(llama: Path) -> None:
@@ -186,4 +222,4 @@ def test_keys_and_values_in_eight_bits_take_about_half(smollm2: Path, asker: Ask
 def fit_per_token(path: Path, kv_type: str) -> int:
     with opened(path) as bundle:
         assert bundle.main.header is not None
-        return fit.kv_bytes_per_token(bundle.main.header, kv_type)
+        return kv.bytes_per_token(bundle.main.header, (kv_type, kv_type))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from launcher.engine import llama
+from launcher.engine.computing import Computing
 from launcher.engine.sampler import Sampler
 from launcher.engine.sampling import Sampling
 from launcher.engine.speculation import Guesses, Steps
@@ -40,7 +41,7 @@ class Counting(llama.Context):
 def context(smollm2: Path) -> Iterator[Counting]:
     llama.start()
     model = llama.Model([str(smollm2)])
-    context = Counting(model, tokens=512, threads=1)
+    context = Counting(model, tokens=512, computing=Computing(threads=1))
     yield context
     context.close()
     model.close()
