@@ -1,0 +1,16 @@
+"""The tags between which models write their reasoning."""
+
+from __future__ import annotations
+
+# As the templates of DeepSeek, Qwen, SmolLM3, GLM, LFM2, Granite and Nemotron (the first), of
+# Apriel, of Mistral, of Cohere and of Seed name them.
+TAGS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<seed:think>", "</seed:think>"),
+)
+
+# Of these, some are control tokens, which the answer's text leaves out unless it is asked for them.
+CONTROL = tuple(text for tags in TAGS for text in tags if text.startswith(("[", "<|")))
