@@ -96,6 +96,12 @@ def _sentence(text: str) -> str:
 def _template_error(cause: str, message: str) -> LauncherError:
     if cause == "refused":
         return Unanswerable(_sentence(message))
+    if cause == "gone":
+        return EngineDied(
+            "The engine cannot read conversations any more: its process for chat templates was "
+            "ended, most likely because the system ran out of memory",
+            hint="Run the command again: it starts another.",
+        )
     return IntegrityError(
         _sentence(message),
         hint="The template is a part of the model's file. Get the file from elsewhere.",

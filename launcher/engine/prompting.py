@@ -59,7 +59,15 @@ class Prompts:
 
     def rendered(self, messages: Sequence[Mapping[str, Any]], wanted: Message | None = None) -> str:
         """A conversation as a text. Raises `Unanswerable`."""
-        reply = self._renderer.render(self._template, messages, bos=self._bos, eos=self._eos)
+        wanted = wanted or {}
+        reply = self._renderer.render(
+            wanted.get("chat_template") or self._template,
+            messages,
+            tools=wanted.get("tools"),
+            variables=wanted.get("template") or {},
+            bos=self._bos,
+            eos=self._eos,
+        )
         if "text" not in reply:
             raise Unanswerable("template", reply["message"], cause=reply["cause"])
         return str(reply["text"])

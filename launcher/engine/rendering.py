@@ -1,9 +1,10 @@
 """Renders chat templates in processes of their own, within 2 seconds and 256 MiB.
 
-A template is a program from a stranger. The worker starts a process for templates before it
-loads the engine, while it may still start one; that process starts another for each
-conversation, which confines itself, renders, answers and is gone. Whatever a template does,
-the worker goes on. Where processes cannot be forked, it is rendered in the worker.
+A template is a program from a stranger. The worker starts a keeper before it loads the engine,
+while it may still start a process. The keeper does nothing but keep a helper alive, and give the
+worker a line to it. The helper starts another process for each conversation, which confines
+itself, renders, answers and is gone. Whatever a template does, the worker goes on, also when
+the helper dies. Where processes cannot be forked, templates are rendered in the worker.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 from launcher.engine import limits, sandbox
 from launcher.engine.messages import Channel, Closed, Message
@@ -25,6 +27,8 @@ from launcher.engine.messages import Channel, Closed, Message
 SECONDS = 2.0
 MEMORY = 256 << 20  # bytes, beside what an empty process has
 LONGEST = 5 << 20  # characters of text; more than a million tokens, and one message holds it
+_TRIES = 3  # helpers that are asked one after the other; what ends all of them is not chance
+_NONE: Mapping[str, Any] = MappingProxyType({})
 _GRACE = 0.5  # seconds until a process that ignores its alarm is ended from outside
 _TOO_SLOW = f"the model's chat template takes more than {SECONDS:.0f} seconds"
 _TOO_BIG = "the model's chat template asks for too much memory"
@@ -35,29 +39,83 @@ class Renderer:
 
     def __init__(self, line: socket.socket) -> None:
         """Starts it, without the worker's line to the launcher; no thread may run yet."""
-        self._channel: Channel | None = None
+        self._keeper: Channel | None = None
+        self._helper: Channel | None = None
         if not hasattr(os, "fork"):
             return
         ours, theirs = socket.socketpair()
         if os.fork() == 0:
             ours.close()
             line.close()
-            _serve(Channel(theirs))
+            _keep(Channel(theirs))
         theirs.close()
-        self._channel = Channel(ours)
+        self._keeper = Channel(ours, takes_files=True)
 
     def render(
-        self, template: str, messages: Sequence[Mapping[str, str]], **special: str
+        self,
+        template: str,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] = _NONE,
+        *,
+        bos: str,
+        eos: str,
     ) -> Message:
-        """`text`, or `cause` and `message` of what is wrong with the template."""
-        request = {"template": template, "messages": list(messages), **special}
-        if self._channel is None:
+        """`text`, or `cause` and `message` of what is wrong with the template.
+
+        The cause `gone` means that there is no process for templates any more.
+        """
+        request = {
+            "template": template,
+            "messages": list(messages),
+            "tools": list(tools) if tools else None,
+            "variables": dict(variables),
+            "bos": bos,
+            "eos": eos,
+        }
+        if self._keeper is None:
             return _rendered(request)
-        try:
-            self._channel.send(request)
-            return self._channel.receive()[0]
-        except Closed:
-            return {"cause": "broken", "message": "the process for chat templates is gone"}
+        for _ in range(_TRIES):
+            with contextlib.suppress(Closed):
+                return self._asked(request, self._keeper)
+            self._forget()
+        return {"cause": "gone", "message": "the process for chat templates is gone"}
+
+    def _asked(self, request: Message, keeper: Channel) -> Message:
+        """What the helper answers. Raises `Closed` when it dies, or has died."""
+        if self._helper is None:
+            _, files = keeper.receive()
+            self._helper = Channel(socket.socket(fileno=files[0]))
+        self._helper.send(request)
+        return self._helper.receive()[0]
+
+    def _forget(self) -> None:
+        if self._helper is not None:
+            self._helper.close()
+        self._helper = None
+
+
+# --- The process that keeps the one for templates -----------------------------------------------
+
+
+def _keep(channel: Channel) -> NoReturn:
+    """Starts a helper whenever there is none, and gives the worker a line to it."""
+    try:
+        limits.end_with_parent()
+        while True:
+            ours, theirs = socket.socketpair()
+            helper = os.fork()
+            if helper == 0:
+                ours.close()
+                channel.close()
+                _serve(Channel(theirs))
+            theirs.close()
+            # It waits here while the worker takes no lines: helpers that die at once do no harm.
+            channel.send({}, [ours.fileno()])
+            ours.close()
+            os.waitpid(helper, 0)
+    finally:
+        os._exit(0)
 
 
 # --- The process for templates ------------------------------------------------------------------
@@ -65,16 +123,20 @@ class Renderer:
 
 def _serve(channel: Channel) -> NoReturn:
     """Answers until the worker goes away."""
-    limits.end_with_parent()
-    from launcher.engine import template
+    try:
+        limits.end_with_parent()
+        from launcher.engine import template
 
-    template.render("{{ '' }}", [], bos="", eos="")  # what is made once is made before
-    gc.freeze()  # what is shared with the children stays shared
-    with contextlib.suppress(Closed):
-        while True:
-            request, _ = channel.receive()
-            channel.send(_answer(request))
-    os._exit(0)
+        # What is imported late, once confined, may be out of reach; so it is used once before.
+        with contextlib.suppress(template.TemplateFailed):
+            template.render("{{ raise_exception('') }}", [], bos="", eos="")
+        gc.freeze()  # what is shared with the children stays shared
+        with contextlib.suppress(Closed):
+            while True:
+                request, _ = channel.receive()
+                channel.send(_answer(request))
+    finally:
+        os._exit(0)
 
 
 def _answer(request: Message) -> Message:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
 from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from launcher.engine.conversation import prepared
 
 _BROKEN = (
     TemplateError,
@@ -25,6 +30,7 @@ _BROKEN = (
     RuntimeError,
 )
 _LONGEST_REASON = 300  # characters
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class TemplateFailed(Exception):
@@ -43,22 +49,46 @@ class _Refused(TemplateError):
     """The template called `raise_exception`."""
 
 
-def render(template: str, messages: Sequence[Mapping[str, str]], *, bos: str, eos: str) -> str:
-    """The prompt for a conversation, ready for the model's answer. Raises `TemplateFailed`."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = _now
+class _Generation(Extension):
+    """`{% generation %}`, by which transformers finds what to train on; it changes no text."""
+
+    tags = {"generation"}  # noqa: RUF012  # as Jinja declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """What stands inside."""
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def render(
+    template: str,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    bos: str,
+    eos: str,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    variables: Mapping[str, Any] = _NONE,
+) -> str:
+    """The prompt for a conversation, ready for the model's answer.
+
+    Messages and tools are in OpenAI's form. `variables` are what else the template may know,
+    such as `enable_thinking`. Raises `TemplateFailed`.
+    """
     try:
-        return environment.from_string(template).render(
-            messages=[dict(message) for message in messages],
-            tools=None,
-            documents=None,
-            add_generation_prompt=True,
-            bos_token=bos,
-            eos_token=eos,
+        return (
+            _environment()
+            .from_string(template)
+            .render(
+                {
+                    "documents": None,
+                    "add_generation_prompt": True,
+                    **variables,
+                    "messages": prepared(messages),
+                    "tools": [*tools] if tools else None,
+                    "bos_token": bos,
+                    "eos_token": eos,
+                }
+            )
         )
     except _Refused as error:
         text = f"the model's chat template refuses this conversation: {error}"
@@ -73,8 +103,32 @@ def render(template: str, messages: Sequence[Mapping[str, str]], *, bos: str, eo
         raise TemplateFailed("broken", text) from error
 
 
-def _tojson(value: Any, indent: int | None = None, **_: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _environment() -> ImmutableSandboxedEnvironment:
+    """As transformers makes it for chat templates."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = _now
+    return environment
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Unlike Jinja's own it escapes nothing for HTML."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
 
 
 def _raise(message: str) -> None:

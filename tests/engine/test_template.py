@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from launcher.asker import Asker
 from launcher.engine.client import Done, Engine, Worker
-from launcher.errors import IntegrityError, LauncherError
+from launcher.errors import EngineDied, IntegrityError, LauncherError
 from tests.engine.conftest import GREEDY, cleared_file
 from tests.engine.processes import children, ended
 from tests.headers import SMALL, statements, write_model
@@ -162,7 +163,51 @@ def test_a_template_that_is_none_is_an_integrity_error(
 def test_the_processes_for_templates_end_with_the_worker(engine: Engine) -> None:
     ask(engine, "hello")
     worker = engine._worker.process.pid
-    (renderer,) = children(worker)
-    assert children(renderer) == []
+    keeper, helper = for_templates(worker)
+    assert children(helper) == []
     os.kill(worker, signal.SIGKILL)
-    assert ended(renderer)
+    assert ended(keeper, helper)
+
+
+def for_templates(worker: int) -> tuple[int, int]:
+    """The process that keeps the one for templates, and that one."""
+    (keeper,) = children(worker)
+    (helper,) = children(keeper)
+    return keeper, helper
+
+
+def test_templates_are_rendered_again_when_their_process_was_killed(engine: Engine) -> None:
+    worker = engine._worker.process.pid
+    before = ask(engine, "hello")
+    for _ in range(3):
+        _, helper = for_templates(worker)
+        os.kill(helper, signal.SIGKILL)
+        assert ended(helper)
+        after = ask(engine, "hello")
+        assert after.prompt_tokens == before.prompt_tokens
+        assert after.tokens > 0
+        assert for_templates(worker)[1] != helper
+
+
+def test_a_conversation_outlives_the_process_that_renders_it(engine: Engine) -> None:
+    """It is killed while it waits for a template that takes too long."""
+    worker = engine._worker.process.pid
+    _, helper = for_templates(worker)
+    killing = threading.Timer(0.5, os.kill, (helper, signal.SIGKILL))
+    killing.start()
+    with pytest.raises(IntegrityError, match="more than 2 seconds"):
+        ask(engine, "loop")
+    killing.join()
+    assert ended(helper)
+    assert ask(engine, "hello").tokens > 0
+
+
+def test_without_any_process_for_templates_the_engine_is_said_to_have_died(engine: Engine) -> None:
+    worker = engine._worker.process.pid
+    keeper, helper = for_templates(worker)
+    os.kill(keeper, signal.SIGKILL)
+    assert ended(keeper, helper)
+    with pytest.raises(EngineDied, match="process for chat templates") as caught:
+        ask(engine, "hello")
+    assert caught.value.exit_code == 7
+    assert "file" not in caught.value.hint
