@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from launcher.errors import LauncherError
+from launcher.serving.failures import BadRequest
 
 MOST = 128  # tools in one request, as at OpenAI
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
 
 
-class BadTools(LauncherError):
-    """Tools, or the choice among them, that no model can be given. `param` names the field."""
-
-    def __init__(self, message: str, *, param: str) -> None:
-        super().__init__(message)
-        self.param = param
+class BadTools(BadRequest):
+    """Tools, or the choice among them, that no model can be given."""
 
 
 class Choice(StrEnum):

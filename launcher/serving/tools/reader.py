@@ -12,6 +12,7 @@ from typing import Protocol
 
 from launcher.serving.tools.asking import Asked
 from launcher.serving.tools.deltas import (
+    CallArguments,
     CallBegun,
     Content,
     Delta,
@@ -21,6 +22,21 @@ from launcher.serving.tools.deltas import (
 from launcher.serving.tools.forced import ForcedReader
 from launcher.serving.tools.free import FreeReader
 from launcher.serving.tools.reasoning import TAGS
+
+__all__ = [
+    "Answer",
+    "CallArguments",
+    "CallBegun",
+    "Content",
+    "Delta",
+    "Made",
+    "Reader",
+    "Reasoning",
+    "joined",
+    "new_id",
+    "plain",
+    "reader",
+]
 
 
 class Reader(Protocol):
