@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope
 
 _DRAINED = 32 << 20  # bytes of a refused body that are read all the same
+_DRAINING = 5.0  # seconds for that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,40 +49,40 @@ async def taken(scope: Scope, receive: Receive, limits: Limits) -> Receive:
     length = _length(scope)
     if length == 0:
         return receive
+    if length is not None and length > limits.body:
+        if length <= _DRAINED:
+            await _drain(receive)
+        raise RefusedBody(_too_long(limits))
     try:
         async with asyncio.timeout(limits.body_seconds):
-            return await _read(receive, length, limits)
+            body, last = await _read(receive, limits.body)
     except TimeoutError:
         raise RefusedBody(_too_slow(limits)) from None
-
-
-async def _read(receive: Receive, length: int | None, limits: Limits) -> Receive:
-    if length is not None and length > limits.body:
-        await _drain(receive, length)
+    if len(body) > limits.body:
+        if last.get("more_body", False):
+            await _drain(receive)
         raise RefusedBody(_too_long(limits))
+    is_gone = last["type"] != "http.request"
+    return _again(last if is_gone else {**last, "body": body}, receive)
+
+
+async def _read(receive: Receive, most: int) -> tuple[bytes, Message]:
+    """A body, or somewhat more than `most` bytes of it, and the message that ended it."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
-        if message["type"] != "http.request":
-            return _again(message, receive)  # the client has gone
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > limits.body:
-            await _drain(receive, None)
-            raise RefusedBody(_too_long(limits))
-        if not message.get("more_body", False):
-            whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
-            return _again(whole, receive)
+        if size > most or not message.get("more_body", False):
+            return b"".join(parts), message
 
 
-async def _drain(receive: Receive, length: int | None) -> None:
+async def _drain(receive: Receive) -> None:
     """Reads on for a while: who is still sending when the line is cut never sees the answer."""
-    if length is not None and length > _DRAINED:
-        return
     size = 0
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(_DRAINING):
             while size < _DRAINED:
                 message = await receive()
                 size += len(message.get("body", b""))

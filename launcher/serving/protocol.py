@@ -48,6 +48,8 @@ class Bounded(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._in_head = True
+        if self._clock is None:
+            self._wait_for_head()
 
     def on_headers_complete(self) -> None:
         """All headers are here."""
@@ -73,7 +75,10 @@ class Bounded(HttpToolsProtocol):
             self._clock = None
 
     def _head_is_late(self) -> None:
-        self._refuse(b"408 Request Timeout", b"The request did not come in time.")
+        if self._is_answering():
+            self._wait_for_head()  # it came too early, so it may be late
+        else:
+            self._refuse(b"408 Request Timeout", b"The request did not come in time.")
 
     def _refuse_head(self) -> None:
         self._refuse(b"431 Request Header Fields Too Large", b"The headers are too long.")
