@@ -309,8 +309,11 @@ def _digest(file: PinnedFile, name: str, asker: Asker) -> str:
 # --- Load ---------------------------------------------------------------------------------------
 
 
-def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
-    """Loads a cleared bundle and records which bytes were loaded, or what came of it instead."""
+def load(cleared: Cleared, worker: Worker, asker: Asker, *, shared: bool = False) -> Engine:
+    """Loads a cleared bundle and records which bytes were loaded, or what came of it instead.
+
+    `shared`, for many to ask at once.
+    """
     from launcher import recording
     from launcher.engine import environment, peaks
     from launcher.engine.client import Engine
@@ -322,7 +325,7 @@ def load(cleared: Cleared, worker: Worker, asker: Asker) -> Engine:
     if plan.note:
         asker.say(f"Note: {plan.note}")
     try:
-        engine = Engine(cleared, worker)
+        engine = Engine(cleared, worker, shared=shared)
     except LauncherError as error:
         with contextlib.suppress(LauncherError):  # a full disk must not hide what went wrong
             recording.failed(cleared, error, asker)

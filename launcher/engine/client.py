@@ -120,21 +120,21 @@ class Worker:
         try:
             self.channel.send(message, files)
         except Closed:
-            raise self._death() from None
+            raise self.death() from None
 
     def receive(self) -> Message:
         """The next message. Raises `EngineDied` when the worker is gone."""
         try:
             return self.channel.receive()[0]
         except Closed:
-            raise self._death() from None
+            raise self.death() from None
 
     def receive_bytes(self, size: int) -> Iterator[bytes]:
         """The bytes that a message has announced. Raises `EngineDied`."""
         try:
             yield from self.channel.receive_bytes(size)
         except Closed:
-            raise self._death() from None
+            raise self.death() from None
 
     def close(self) -> None:
         """Ends the worker, and waits until it is gone."""
@@ -148,7 +148,7 @@ class Worker:
             self.process.wait()
         self._errors.close()
 
-    def _death(self) -> EngineDied:
+    def death(self) -> EngineDied:
         try:
             status = self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -170,13 +170,13 @@ class Engine:
     prompt_cache: PromptCache | None = None
     """Where what was computed of long system prompts is kept."""
 
-    def __init__(self, cleared: Cleared, worker: Worker) -> None:
-        """Loads the bundle into the worker.
+    def __init__(self, cleared: Cleared, worker: Worker, *, shared: bool = False) -> None:
+        """Loads the bundle into the worker; `shared`, for many to ask at once (`SharedEngine`).
 
         Raises `IntegrityError` when the engine sees another model than the header shows, or
         cannot load the files, `EngineDied`, `Unsupported` or `DoesNotFit`.
         """
-        self._worker = worker
+        self.worker = worker
         self._number = 0
         self._longest = 0  # prompt that was computed at once, in tokens
         self.at_end: Callable[[int, int], None] | None = None
@@ -189,6 +189,7 @@ class Engine:
         reply = worker.load(
             {
                 **plan.message(),
+                "slots": plan.slots if shared else 0,
                 "compare": [key for key, _ in _comparable(header)],
                 "adapters": [
                     [key for key, _ in _comparable(ours)] for _, ours in _adapters(bundle)
@@ -245,10 +246,10 @@ class Engine:
         }
         name = self._kept_under(messages)
         if self.prompt_cache is None or not name:
-            self._worker.send(wanted)
+            self.worker.send(wanted)
         else:
             with self.prompt_cache.found(name) as state:
-                self._worker.send({**wanted, "recall": True}, [] if state is None else [state])
+                self.worker.send({**wanted, "recall": True}, [] if state is None else [state])
         return self._events(name)
 
     def _kept_under(self, messages: Sequence[dict[str, str]]) -> str:
@@ -263,13 +264,13 @@ class Engine:
 
     def _events(self, name: str) -> Iterator[Text | Done]:
         while True:
-            reply = self._worker.receive()
+            reply = self.worker.receive()
             try:
                 if self.prompt_cache is not None and reply["type"] == "state" and name:
                     size = reply["size"]
-                    self.prompt_cache.keep(name, size, self._worker.receive_bytes(size))
+                    self.prompt_cache.keep(name, size, self.worker.receive_bytes(size))
                     continue
-                event = _event(reply, self._worker)
+                event = _event(reply, self.worker)
             except (KeyError, TypeError):
                 raise failures.nonsense() from None
             yield event
@@ -279,7 +280,7 @@ class Engine:
 
     def stop(self) -> None:
         """Ends the answer that was asked for last; what was generated so far still arrives."""
-        self._worker.send({"type": "stop", "number": self._number})
+        self.worker.send({"type": "stop", "number": self._number})
 
     def __enter__(self) -> Engine:
         return self
@@ -291,8 +292,8 @@ class Engine:
         trace: TracebackType | None,
     ) -> None:
         if self.at_end is not None:
-            self.at_end(peaks.of_process(self._worker.process.pid), self._longest)
-        self._worker.close()
+            self.at_end(peaks.of_process(self.worker.process.pid), self._longest)
+        self.worker.close()
 
 
 def _event(reply: Message, worker: Worker) -> Text | Done:

@@ -190,10 +190,13 @@ class Context:
         tokens: int,
         computing: Computing,
         batch: int = 2048,
+        slots: int = 1,
     ) -> None:
+        """Each of the slots has a cache of its own, for so many tokens. Raises `LoadFailed`."""
         parameters = lib.llama_context_default_params()
-        parameters.n_ctx = tokens
-        parameters.n_batch = min(batch, tokens)
+        parameters.n_ctx = tokens * slots
+        parameters.n_seq_max = slots
+        parameters.n_batch = min(batch, tokens * slots)
         parameters.n_threads = computing.threads
         parameters.n_threads_batch = computing.batch_of(computing.threads)
         parameters.type_k = _KV_TYPES[computing.type_k]
@@ -209,8 +212,8 @@ class Context:
         self.pace.look_around(1)
         self._memory = lib.llama_get_memory(self._context)
         self._one = (lib.llama_token * 1)()
-        self.size = lib.llama_n_ctx(self._context)
-        self.batch = lib.llama_n_batch(self._context)
+        self.size: int = lib.llama_n_ctx_seq(self._context)
+        self.batch: int = lib.llama_n_batch(self._context)
         self.held: list[int] = []
 
     def _use(self, threads: int) -> None:

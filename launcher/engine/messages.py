@@ -37,7 +37,7 @@ class Channel:
 
     def __init__(self, connection: socket.socket, *, takes_files: bool = False) -> None:
         """Open files that nobody takes are closed by the system."""
-        self._connection = connection
+        self.connection = connection
         self._takes_files = takes_files
 
     def send(self, message: Message, files: Sequence[int] = ()) -> None:
@@ -47,17 +47,17 @@ class Channel:
         data = _LENGTH.pack(len(body)) + body
         try:
             if files:
-                sent = socket.send_fds(self._connection, [data], list(files))
+                sent = socket.send_fds(self.connection, [data], list(files))
                 data = data[sent:]
             if data:  # sending nothing fails, too, once the other side has answered and gone
-                self._connection.sendall(data)
+                self.connection.sendall(data)
         except (BrokenPipeError, ConnectionError) as error:
             raise Closed from error
 
     def send_bytes(self, data: bytes | memoryview) -> None:
         """Sends what a message has announced. Raises `Closed`."""
         try:
-            self._connection.sendall(data)
+            self.connection.sendall(data)
         except (BrokenPipeError, ConnectionError) as error:
             raise Closed from error
 
@@ -90,7 +90,7 @@ class Channel:
         if sys.platform == "win32" or not self._takes_files:
             return self._exactly(_LENGTH.size), []
         try:
-            data, files, _, _ = socket.recv_fds(self._connection, _LENGTH.size, MAX_FILES)
+            data, files, _, _ = socket.recv_fds(self.connection, _LENGTH.size, MAX_FILES)
         except ConnectionError as error:
             raise Closed from error
         if not data:
@@ -101,7 +101,7 @@ class Channel:
         parts = []
         while size:
             try:
-                part = self._connection.recv(min(size, 1 << 20))
+                part = self.connection.recv(min(size, 1 << 20))
             except ConnectionError as error:
                 raise Closed from error
             if not part:
@@ -111,7 +111,7 @@ class Channel:
         return b"".join(parts)
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
 
 def close_all(descriptors: Sequence[int]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launcher.engine.llama import Model
+from launcher.engine.llama import BadSchema, Model, grammar_of_schema
 from launcher.engine.messages import Message
 from launcher.engine.rendering import Renderer
+from launcher.engine.sampler import BadGrammar, Sampler, Scored
+from launcher.engine.sampling import Sampling
 
 LONGEST_TOKEN = 256  # bytes; what has more of them for each token is not worth counting
 
@@ -81,3 +83,17 @@ class Prompts:
         if not all(0 <= token < self._size for token in tokens):
             raise Unanswerable("prompt", f"tokens are numbers from 0 to {self._size - 1}")
         return tokens
+
+
+def sampler(context: Scored, wanted: Message) -> Sampler:
+    """The samplers of one answer. Raises `Unanswerable`."""
+    schema, grammar = wanted.get("json_schema", ""), wanted.get("grammar", "")
+    try:
+        return Sampler(
+            context,
+            Sampling(**wanted["sampling"]),
+            grammar=grammar_of_schema(schema) if schema else grammar,
+            logprobs=wanted.get("logprobs"),
+        )
+    except (BadGrammar, BadSchema) as error:
+        raise Unanswerable("grammar", str(error)) from error

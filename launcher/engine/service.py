@@ -6,20 +6,21 @@ at them.
 
 from __future__ import annotations
 
+import functools
 import queue
 import sys
 import threading
 import time
 from collections.abc import Sequence
 
-from launcher.engine import llama, prefix, sandbox
+from launcher.engine import llama, prefix, prompting, sandbox
 from launcher.engine.answer import Answer, Asked
 from launcher.engine.computing import Computing
+from launcher.engine.crowd import Crowd
 from launcher.engine.messages import Channel, Closed, Message, close_all
 from launcher.engine.prompting import Prompts, Unanswerable
 from launcher.engine.rendering import Renderer
-from launcher.engine.sampler import BadGrammar, Sampler, Scored
-from launcher.engine.sampling import Sampling
+from launcher.engine.slots import Slots
 
 
 class Inbox:
@@ -61,13 +62,16 @@ class Service:
         if message["require_sandbox"] and level is not sandbox.Level.FULL:
             self._fail("sandbox", level)
             return
-        self.inbox = Inbox(self.channel)  # its thread is as confined as the one that starts it
         try:
             self._load(message, files, level)
         except llama.LoadFailed as error:
             self._fail("load", str(error))
             return
         close_all(files)
+        if isinstance(self.context, Slots):
+            Crowd(self.channel, self.context, self.prompts).serve()
+            return
+        self.inbox = Inbox(self.channel)  # its thread is as confined as the one that starts it
         while (wanted := self.inbox.waiting.get()) is not None:
             try:
                 self._generate(wanted)
@@ -89,11 +93,9 @@ class Service:
         count = len(paths) - len(asked)
         self.model = llama.Model(paths[:count], extra_buffers=message["extra_buffers"])
         adapters = [llama.Adapter(self.model, path) for path in paths[count:]]
-        self.context = llama.Context(
-            self.model,
-            tokens=message["context"],
-            computing=Computing.of(message),
-        )
+        slots: int = message.get("slots", 0)
+        kind = functools.partial(Slots, slots=slots) if slots else llama.Context
+        self.context = kind(self.model, tokens=message["context"], computing=Computing.of(message))
         self.context.adapt(adapters)
         self.prompts = Prompts(self.model, self.renderer)
         self.channel.send(
@@ -114,7 +116,7 @@ class Service:
 
     def _generate(self, message: Message) -> None:
         prompt = self.prompts.made(message, self.context.size)
-        sampler = made_sampler(self.context, message)
+        sampler = prompting.sampler(self.context, message)
         number: int = message["number"]
         asked = Asked(
             prompt=prompt,
@@ -151,20 +153,6 @@ class Service:
         for part in parts:
             self.channel.send_bytes(part)
         return common
-
-
-def made_sampler(context: Scored, message: Message) -> Sampler:
-    """The samplers of one answer. Raises `Unanswerable`."""
-    schema, grammar = message.get("json_schema", ""), message.get("grammar", "")
-    try:
-        return Sampler(
-            context,
-            Sampling(**message["sampling"]),
-            grammar=llama.grammar_of_schema(schema) if schema else grammar,
-            logprobs=message.get("logprobs"),
-        )
-    except (BadGrammar, llama.BadSchema) as error:
-        raise Unanswerable("grammar", str(error)) from error
 
 
 def confined(files: Sequence[int]) -> sandbox.Level:

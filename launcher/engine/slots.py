@@ -6,15 +6,11 @@ goes on from there, and a prompt that begins like another slot's takes over a co
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from launcher.engine.llama import DecodeFailed, LoadFailed, Model, lib, log_lines
-from launcher.engine.pace import Pace
-
-_KV_TYPES = {"f16": 1, "q8_0": 8}  # as ggml numbers them
+from launcher.engine.llama import Context, DecodeFailed, Model, lib, log_lines
 
 
 def alike(first: Sequence[int], second: Sequence[int]) -> int:
@@ -52,57 +48,16 @@ class Row:
     scored: bool
 
 
-class Slots:
+class Slots(Context):
     """The KV caches over a model, computed together step by step."""
 
-    def __init__(
-        self, model: Model, *, count: int, tokens: int, threads: int, rows: int, kv_type: str
-    ) -> None:
-        """`count` slots of `tokens` each; at most `rows` tokens in one step.
+    def __init__(self, model: Model, *, slots: int, **how: Any) -> None:
+        """As a `Context` with so many slots. Raises `LoadFailed`."""
+        super().__init__(model, slots=slots, **how)
+        self._batch = lib.llama_batch_init(self.batch, 0, 1)
+        self.all = [Slot(number) for number in range(slots)]
 
-        Raises `LoadFailed`.
-        """
-        parameters = lib.llama_context_default_params()
-        parameters.n_ctx = tokens * count
-        parameters.n_seq_max = count
-        parameters.kv_unified = False  # each answer attends to its own tokens alone
-        parameters.n_batch = rows
-        parameters.n_threads = parameters.n_threads_batch = threads
-        parameters.no_perf = True
-        if kv_type != "f16":
-            parameters.type_k = parameters.type_v = _KV_TYPES[kv_type]
-            parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        self.model = model
-        self._context = lib.llama_init_from_model(model.handle, parameters)
-        if not self._context:
-            raise LoadFailed("\n".join(log_lines) or "the engine could not make a context")
-        self.pace = Pace(
-            threads, lambda number: lib.llama_set_n_threads(self._context, number, number)
-        )
-        self._memory = lib.llama_get_memory(self._context)
-        self.size = min(lib.llama_n_ctx_seq(self._context), tokens)
-        self.rows = lib.llama_n_batch(self._context)
-        self._batch = lib.llama_batch_init(self.rows, 0, 1)
-        self.all = [Slot(number) for number in range(count)]
-
-    @property
-    def handle(self) -> Any:
-        return self._context
-
-    @property
-    def can_be_cut(self) -> bool:
-        """Whether single tokens can be taken out again: not where all are in one state."""
-        model = self.model.handle
-        return not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
-
-    def scores(self, at: int) -> memoryview[float]:
-        """Of all tokens, after one of the rows of the last step; valid until the next."""
-        first = lib.llama_get_logits_ith(self._context, at)
-        count = lib.llama_vocab_n_tokens(self.model.vocabulary)
-        address = ctypes.addressof(first.contents)
-        return memoryview((ctypes.c_float * count).from_address(address)).cast("B").cast("f")
-
-    def cut(self, slot: Slot, length: int) -> None:
+    def shorten(self, slot: Slot, length: int) -> None:
         """Drops a slot's tokens from a place on; all of them where they cannot be parted."""
         if length >= len(slot.held):
             return
@@ -113,10 +68,10 @@ class Slots:
 
     def copy(self, source: Slot, target: Slot, length: int) -> None:
         """Takes the first tokens of another slot over."""
-        self.cut(target, 0)
+        self.shorten(target, 0)
         lib.llama_memory_seq_cp(self._memory, source.number, target.number, -1, -1)
         target.held[:] = source.held
-        self.cut(target, length)
+        self.shorten(target, length)
 
     def forget(self) -> None:
         """Empties all slots: after a failed step nobody knows what is in them."""

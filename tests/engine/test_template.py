@@ -162,7 +162,7 @@ def test_a_template_that_is_none_is_an_integrity_error(
 
 def test_the_processes_for_templates_end_with_the_worker(engine: Engine) -> None:
     ask(engine, "hello")
-    worker = engine._worker.process.pid
+    worker = engine.worker.process.pid
     keeper, helper = for_templates(worker)
     assert children(helper) == []
     os.kill(worker, signal.SIGKILL)
@@ -177,7 +177,7 @@ def for_templates(worker: int) -> tuple[int, int]:
 
 
 def test_templates_are_rendered_again_when_their_process_was_killed(engine: Engine) -> None:
-    worker = engine._worker.process.pid
+    worker = engine.worker.process.pid
     before = ask(engine, "hello")
     for _ in range(3):
         _, helper = for_templates(worker)
@@ -191,7 +191,7 @@ def test_templates_are_rendered_again_when_their_process_was_killed(engine: Engi
 
 def test_a_conversation_outlives_the_process_that_renders_it(engine: Engine) -> None:
     """It is killed while it waits for a template that takes too long."""
-    worker = engine._worker.process.pid
+    worker = engine.worker.process.pid
     _, helper = for_templates(worker)
     killing = threading.Timer(0.5, os.kill, (helper, signal.SIGKILL))
     killing.start()
@@ -203,7 +203,7 @@ def test_a_conversation_outlives_the_process_that_renders_it(engine: Engine) -> 
 
 
 def test_without_any_process_for_templates_the_engine_is_said_to_have_died(engine: Engine) -> None:
-    worker = engine._worker.process.pid
+    worker = engine.worker.process.pid
     keeper, helper = for_templates(worker)
     os.kill(keeper, signal.SIGKILL)
     assert ended(keeper, helper)
