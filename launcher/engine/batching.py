@@ -253,11 +253,10 @@ class Batcher:
     def _is_better_later(self, asked: Prepared) -> bool:
         """Whether another prompt is just being taken in that begins alike."""
         now = max(self._usable(asked, slot) for slot in self._slots.all)
-        return any(
-            alike(running.asked.prompt[:-1], asked.prompt[:-1]) >= now + WORTH
-            for running in self._running
-            if running.next is None and self._slots.can_be_cut
-        )
+        if not self._slots.can_be_cut:
+            return False
+        filling = [each.asked.prompt for each in self._running if each.next is None]
+        return any(alike(prompt[:-1], asked.prompt[:-1]) > max(now, WORTH) for prompt in filling)
 
     def _usable(self, asked: Prepared, slot: Slot) -> int:
         """How many of a slot's tokens a prompt begins with; its last is always computed."""

@@ -19,9 +19,8 @@ class Embedder:
         """For texts of at most so many tokens. Raises `LoadFailed`."""
         parameters = lib.llama_context_default_params()
         parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = min(tokens, LONGEST)
-        parameters.n_threads = parameters.n_threads_batch = threads = computing.batch_of(
-            computing.threads
-        )
+        threads = computing.batch_of(computing.threads)
+        parameters.n_threads = parameters.n_threads_batch = threads
         parameters.embeddings = True
         parameters.no_perf = True
         self._model = model
