@@ -65,7 +65,7 @@ class Prompts:
         reply = self._renderer.render(
             wanted.get("chat_template") or self._template,
             messages,
-            tools=wanted.get("tools"),
+            tools=wanted.get("tools") or None,
             variables=wanted.get("template") or {},
             bos=self._bos,
             eos=self._eos,
