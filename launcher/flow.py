@@ -41,7 +41,7 @@ from launcher.reach import Look
 
 if TYPE_CHECKING:
     from launcher.engine.client import Engine, Worker
-    from launcher.engine.fit import Plan, Wishes
+    from launcher.engine.fit import Plan, Tuning, Wishes
     from launcher.models.progress import Progress
     from launcher.models.transfer import Options
 
@@ -231,7 +231,15 @@ def planned(bundle: Bundle, wishes: Wishes, asker: Asker) -> Plan:
 
     headers = [part.header for part in bundle.parts if part.header is not None]
     correction = peaks.correction(asker.places.peaks, bundle)
-    return fit.plan(headers, bundle.size, machine.measure(), wishes, correction)
+    return fit.plan(headers, bundle.size, machine.measure(), wishes, correction, _tuning())
+
+
+def _tuning() -> Tuning:
+    """What was found out of this machine and its engine."""
+    from launcher.engine.fit import Tuning
+    from launcher.installation import installed
+
+    return Tuning(extra_buffers=None if installed.uses_extra_buffers() else False)
 
 
 # --- Obtain -------------------------------------------------------------------------------------

@@ -81,13 +81,14 @@ def _body(asker: Asker) -> dict[str, Any]:
 
 def _engine() -> dict[str, Any]:
     """Which one it is, and whether it works; one that was not tried here is tried now."""
-    from launcher.installation import canary
+    from launcher.installation import canary, installed
 
     version = _engine_version()
     fault = canary.tried() if version else None
     return {
         "engine": version,
         "engine_proven": bool(version) and fault is None,
+        "engine_extra_buffers": fault is None and installed.uses_extra_buffers(),
         "engine_fault": fault.message if fault else "",
         "engine_remedy": [fault.hint, *fault.commands] if fault else [],
     }
@@ -166,4 +167,7 @@ def _engine_lines(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
         return
     said = "has answered on this processor" if body["engine_proven"] else body["engine_fault"]
     yield "Engine", f"{body['engine']}: {said}"
+    if body["engine_proven"] and not body["engine_extra_buffers"]:
+        yield "", "but not with its extra buffers, so weights stay as they are in the file"
+        yield "Remedy", "launcher doctor --rebuild"
     yield from (("Remedy", line) for line in body["engine_remedy"] if line)

@@ -237,9 +237,10 @@ def _prove(path: Path, shown: Progress) -> None:
 
     shown.show("Trying the engine")
     try:
-        proof.prove(path, _model().usual.sha256)
+        proven = proof.prove(path, _model().usual.sha256)
     except IntegrityError:  # a set-up that was cut off left half of it
         _install_model(shown)
-        proof.prove(path, _model().usual.sha256)
-    installed.keep_proof()
-    shown.say("The engine works.")
+        proven = proof.prove(path, _model().usual.sha256)
+    installed.keep_proof(extra_buffers=proven.extra_buffers)
+    limit = "" if proven.extra_buffers else ", but not with its extra buffers (launcher doctor)"
+    shown.say(f"The engine works{limit}.")

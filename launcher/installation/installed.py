@@ -20,20 +20,25 @@ from launcher import files
 
 WHEEL = "llama_cpp_python"  # the engine's package as file names spell it
 PROOF = "launcher-engine.json"
+_EXTRA_BUFFERS = "extra_buffers"
 
 
 def is_ready() -> bool:
     """Whether the engine is here, and proven for this processor. Takes about a millisecond."""
-    now = _fingerprint()
-    return now is not None and any(_proof(folder) == now for folder in _homes())
+    return _valid_proof() is not None
 
 
-def keep_proof() -> None:
-    """Notes that the engine that is installed now works here."""
+def uses_extra_buffers() -> bool:
+    """Whether the engine may lay weights out anew: not where it was proven only without."""
+    proof = _valid_proof()
+    return proof is None or proof[_EXTRA_BUFFERS]
+
+
+def keep_proof(*, extra_buffers: bool) -> None:
+    """Notes that the engine that is installed now works here, and how."""
+    proof = {**(_fingerprint() or {}), _EXTRA_BUFFERS: extra_buffers}
     with contextlib.suppress(PermissionError):
-        files.write_atomically(
-            home() / PROOF, json.dumps(_fingerprint(), indent=1).encode(), mode=0o644
-        )
+        files.write_atomically(home() / PROOF, json.dumps(proof, indent=1).encode(), mode=0o644)
 
 
 def drop_proof() -> None:
@@ -49,6 +54,17 @@ def home() -> Path:
 def _homes() -> tuple[Path, ...]:
     """Where proofs are looked for: the environment, or the user's own packages."""
     return Path(sys.prefix), Path(site.getuserbase())
+
+
+def _valid_proof() -> dict[str, Any] | None:
+    """What was noted of the engine as it is now; None where nothing was."""
+    now = _fingerprint()
+    if now is not None:
+        valid = ({**now, _EXTRA_BUFFERS: True}, {**now, _EXTRA_BUFFERS: False})
+        for proof in map(_proof, _homes()):
+            if proof in valid:
+                return dict(proof)
+    return None
 
 
 def _proof(folder: Path) -> Any:

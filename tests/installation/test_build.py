@@ -333,7 +333,9 @@ def digest() -> str:
 
 
 def test_the_engine_is_proven_by_a_real_answer(model: Path) -> None:
-    assert "Paris" in proof.prove(model, digest())
+    proven = proof.prove(model, digest())
+    assert "Paris" in proven.answer
+    assert proven.extra_buffers
 
 
 def test_a_model_with_another_digest_is_not_loaded_for_the_proof(tmp_path: Path) -> None:
