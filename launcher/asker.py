@@ -50,4 +50,5 @@ class Request:
     """The quant wanted; `auto` for the largest that fits; empty for the usual one."""
     mmproj: Path | None = None
     adapters: tuple[Path, ...] = ()
-    draft: Path | None = None
+    draft: str = ""
+    """The model that drafts, in the same forms as `model`; empty for none."""

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +90,10 @@ def judged(
     `quick` takes headers that were read before from memory: for whoever loads nothing.
     """
     known = catalogue.load()
-    extra = sources.Extra(mmproj=request.mmproj, adapters=request.adapters, draft=request.draft)
     ref = reach.reference(request)
     way = reach.of(ref, request, asker, look)
     way = replace(way, headers=asker.places.headers) if quick else way
-    with sources.resolved(ref, known, way, extra) as bundle:
+    with sources.resolved(ref, known, way, reach.beside(request, asker, look)) as bundle:
         yield judge(bundle, asker)
 
 
@@ -216,8 +215,7 @@ def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
     """
     refuse(judgement, asker)
     decision, bundle = judgement.decision, judgement.bundle
-    if not bundle.is_here and not bundle.to_fetch:
-        raise shortfalls.not_here(bundle, judgement.decision)
+    shortfalls.refuse_missing(bundle, decision)
     from launcher import recording
 
     plan = planned(bundle, wishes, asker)
@@ -264,20 +262,31 @@ def obtained(
         verify(bundle, asker)
         yield cleared
         return
-    paths = _fetch(bundle, asker, options, progress)
+    paths = [
+        path for each in bundle.sets for path in _fetch(bundle, each, asker, options, progress)
+    ]
     with sources.fetched(bundle, paths) as here:
         verify(here, asker)
         yield clear(judge(here, asker), wishes, asker)
 
 
 def _fetch(
-    bundle: Bundle, asker: Asker, options: Options | None, progress: Progress | None
+    bundle: Bundle,
+    parts: Sequence[Part],
+    asker: Asker,
+    options: Options | None,
+    progress: Progress | None,
 ) -> tuple[Path, ...]:
+    """What of these parts is at the hub: one file, or the shards of one."""
     from launcher.models import transfer
 
-    ref = bundle.ref
+    files = [part.origin for part in parts if part.file is None and part.origin is not None]
+    if not files:
+        return ()
+    asked = bundle.asked(parts[0])
+    ref = asked.ref if asked is not None else bundle.ref
     return transfer.download(
-        bundle.to_fetch,
+        files,
         reach.hub(asker),
         Cache.from_environment(),
         revision=ref.revision if isinstance(ref, refs.HubRef) else "",
@@ -292,18 +301,18 @@ def verify(bundle: Bundle, asker: Asker) -> None:
 
     A file that was found right is not read again before it changes.
     """
-    for part in bundle.parts:
-        if part.file is None or not part.expected:
-            continue
-        if _digest(part.file, part.name, asker) != part.expected:
-            raise IntegrityError(
-                f"{part.file.path} is not what was published: its bytes are others",
-                hint="Nothing was loaded. Remove it, and fetch it again:",
-                commands=[
-                    f"launcher rm {shlex.quote(str(bundle.ref))}",
-                    f"launcher pull {shlex.quote(str(bundle.ref))}",
-                ],
-            )
+    for parts in bundle.sets:
+        for part in parts:
+            if part.file is None or not part.expected:
+                continue
+            if _digest(part.file, part.name, asker) != part.expected:
+                asked = bundle.asked(parts[0])
+                ref = shlex.quote(str(asked.ref if asked is not None else bundle.ref))
+                raise IntegrityError(
+                    f"{part.file.path} is not what was published: its bytes are others",
+                    hint="Nothing was loaded. Remove it, and fetch it again:",
+                    commands=[f"launcher rm {ref}", f"launcher pull {ref}"],
+                )
 
 
 def _digest(file: PinnedFile, name: str, asker: Asker) -> str:
@@ -347,6 +356,6 @@ def load(cleared: Cleared, worker: Worker, asker: Asker, *, shared: bool = False
 
 def note_use(asker: Asker, bundle: Bundle) -> None:
     """Keeps when a model was used last: `list` shows it and `prune` goes by it."""
-    main = bundle.main.file
-    if main is not None:
-        uses.note_use(asker.places.uses, layout.blob_of(main.path), time.time())
+    for first, *_ in bundle.sets:
+        if first.file is not None:
+            uses.note_use(asker.places.uses, layout.blob_of(first.file.path), time.time())

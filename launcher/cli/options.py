@@ -187,7 +187,14 @@ def reaching(function: F) -> F:
 _PARTS_OPTIONS = (
     click.option("--mmproj", type=_PATH, help="The file of the model's image or audio half."),
     click.option("--lora", "adapters", type=_PATH, multiple=True, help="An adapter's file."),
-    click.option("--draft", type=_PATH, help="The file of a small model that drafts answers."),
+    click.option(
+        "--draft",
+        "--model-draft",
+        "-md",
+        "draft",
+        metavar="MODEL",
+        help="A small model that guesses ahead; the text stays the same.",
+    ),
 )
 
 
@@ -205,5 +212,5 @@ def request(model: str, values: dict[str, Any]) -> Request:
         quant=values.pop("quant", None) or "",
         mmproj=values.pop("mmproj", None),
         adapters=tuple(values.pop("adapters", ())),
-        draft=values.pop("draft", None),
+        draft=values.pop("draft", None) or "",
     )

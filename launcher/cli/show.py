@@ -20,6 +20,8 @@ from launcher.models.bundle import Bundle, Part
 from launcher.models.gguf import Header
 from launcher.reach import Look
 
+_HEADS = {"draft": "Draft:", "adapter": "Adapter:", "mmproj": "Image half:"}
+
 
 @click.command("show", short_help="Show what a model is: identity, licence, duties, size.")
 @click.argument("model")
@@ -48,7 +50,7 @@ def command(model: str, ctx_size: int | None, as_json: bool, **values: Any) -> N
 def _body(judgement: Judgement, context: int | None, asker: Asker) -> dict[str, Any]:
     body = judgement.as_json()
     bundle = judgement.bundle
-    headers = [part.header for part in bundle.parts if part.header is not None]
+    headers = [part.header for part in bundle.sets[0] if part.header is not None]
     body["here"] = bundle.is_here
     body["files"] = [_file(part) for part in bundle.parts if part.file or part.origin]
     if headers:
@@ -109,7 +111,8 @@ def _lines(body: dict[str, Any], paper: render.Paper) -> Iterator[str]:
     yield f"  Engine:     {'can run it' if body['engine']['supported'] else 'cannot run it'}"
     for file in body["files"]:
         lies = file["path"] or f"{file['origin']}, not on this disk"
-        yield f"  File:       {render.safe(lies)} ({fit.megabytes(file['size'])})"
+        head = _HEADS.get(file["role"], "File:")
+        yield f"  {head:<11} {render.safe(lies)} ({fit.megabytes(file['size'])})"
     if not body["files"]:
         yield "  File:       not on this disk"
     yield from _size_lines(body)

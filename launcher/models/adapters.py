@@ -28,11 +28,7 @@ def refuse_misfits(bundle: Bundle) -> None:
     Raises `Unsupported` for kinds that the engine would load and use wrongly. Of a model that
     is still at the hub only the architecture is compared; the rest follows when it is here.
     """
-    model = [
-        part.header
-        for part in bundle.parts
-        if part.role in (Role.WEIGHTS, Role.SHARD) and part.header is not None
-    ]
+    model = [part.header for part in bundle.sets[0] if part.header is not None]
     for part in bundle.parts:
         if part.role is Role.ADAPTER and part.header is not None and model:
             _refuse_misfit(part, part.header, model)

@@ -121,6 +121,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A file beside the model, as it was asked for."""
+
+    role: Role
+    ref: Ref
+    model: str = ""
+    """The catalogue's name for it, where it has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """What a reference stands for: every part that will be loaded."""
 
@@ -130,6 +140,8 @@ class Bundle:
     """The catalogue's name for it, where it has one."""
     obstacle: NotFound | None = None
     """Why it could not be looked at, where it is neither here nor to be had."""
+    beside: tuple[Asked, ...] = ()
+    """What was asked for beside the model, in the order of the parts."""
 
     @property
     def is_here(self) -> bool:
@@ -140,6 +152,30 @@ class Bundle:
     def main(self) -> Part:
         """The part that says what the model is."""
         return self.parts[0]
+
+    @property
+    def sets(self) -> tuple[tuple[Part, ...], ...]:
+        """The parts, those together that make one thing: a file, or all shards of one.
+
+        The first is the model; the others are what was asked for beside it.
+        """
+        found: list[list[Part]] = []
+        for part in self.parts:
+            if part.role is not Role.SHARD or not found:
+                found.append([])
+            found[-1].append(part)
+        return tuple(map(tuple, found))
+
+    def having(self, role: Role) -> tuple[tuple[Part, ...], ...]:
+        """The sets of a role."""
+        return tuple(parts for parts in self.sets if parts[0].role is role)
+
+    def asked(self, part: Part) -> Asked | None:
+        """What a part was asked for as; None for later shards."""
+        firsts = [parts[0] for parts in self.sets]
+        main = Asked(role=Role.WEIGHTS, ref=self.ref, model=self.model)
+        named = zip(firsts, (main, *self.beside), strict=False)
+        return next((asked for first, asked in named if first is part), None)
 
     @property
     def size(self) -> int:
@@ -159,7 +195,8 @@ class Bundle:
             for part in self.parts
         ]
         # Escaped: names may hold anything, line ends and broken UTF-8 too.
-        return hashlib.sha256(ascii((self.ref, self.model, parts)).encode()).hexdigest()
+        whole = (self.ref, self.model, self.beside, parts)
+        return hashlib.sha256(ascii(whole).encode()).hexdigest()
 
 
 if sys.platform == "win32":

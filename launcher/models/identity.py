@@ -254,8 +254,9 @@ def _speaks_for(statement: _Statement, family: Family) -> bool:
 
 
 def _statements(part: Part, bundle: Bundle, catalogue: Catalogue) -> Iterator[_Statement]:
-    model = catalogue.model(bundle.model) if bundle.model else None
-    if model is not None and part is bundle.main:
+    asked = bundle.asked(part)
+    model = catalogue.model(asked.model) if asked is not None and asked.model else None
+    if model is not None:
         yield _Statement(Claim("catalogue", model.family, Kind.CATALOGUE), _CATALOGUE)
     if part.header is not None:
         yield from _header_statements(part.header)
@@ -264,9 +265,9 @@ def _statements(part: Part, bundle: Bundle, catalogue: Catalogue) -> Iterator[_S
             for name in (card.repository, *card.base_models):
                 claim = Claim(f"card:{card.repository}", name, Kind.STATEMENT)
                 yield _Statement(claim, _ORIGIN, name)
-    elif isinstance(bundle.ref, HubRef) and part is bundle.main:
-        claim = Claim("repository", bundle.ref.repository, Kind.STATEMENT)
-        yield _Statement(claim, _ORIGIN, bundle.ref.repository)
+    elif asked is not None and isinstance(asked.ref, HubRef):
+        claim = Claim("repository", asked.ref.repository, Kind.STATEMENT)
+        yield _Statement(claim, _ORIGIN, asked.ref.repository)
     if part.file is not None:
         yield _Statement(Claim("file name", part.name, Kind.STATEMENT), _FILE_NAME)
 
@@ -353,8 +354,9 @@ def _title(
     part: Part, bundle: Bundle, candidates: Sequence[Candidate], catalogue: Catalogue
 ) -> str:
     """The most telling name: the catalogue's, else that of the likeliest family."""
-    model = catalogue.model(bundle.model) if bundle.model else None
-    if model is not None and part is bundle.main:
+    asked = bundle.asked(part)
+    model = catalogue.model(asked.model) if asked is not None and asked.model else None
+    if model is not None:
         return model.title
     if not candidates:
         return part.name

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launcher.errors import HeaderError, NotFound
 from launcher.models import gguf, headers, origin
-from launcher.models.bundle import Bundle, Part, PinnedFile, Role, pinned, read_header
+from launcher.models.bundle import Asked, Bundle, Part, PinnedFile, Role, pinned, read_header
 from launcher.models.catalogue import Catalogue, Model
 from launcher.models.fingerprint import fingerprint
 from launcher.models.origin import Reach
@@ -22,12 +22,12 @@ MAX_SHARDS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extra:
-    """Files to be loaded beside a model."""
+class Beside:
+    """Something to be loaded beside a model."""
 
-    mmproj: Path | None = None
-    adapters: tuple[Path, ...] = ()
-    draft: Path | None = None
+    role: Role
+    ref: Ref
+    reach: Reach | None = None
 
 
 class _Desk(contextlib.ExitStack):
@@ -48,7 +48,7 @@ class _Desk(contextlib.ExitStack):
 
 @contextlib.contextmanager
 def resolved(
-    ref: Ref, catalogue: Catalogue, reach: Reach | None = None, extra: Extra | None = None
+    ref: Ref, catalogue: Catalogue, reach: Reach | None = None, beside: Sequence[Beside] = ()
 ) -> Iterator[Bundle]:
     """The bundle that a reference stands for, its files open while the block runs.
 
@@ -58,39 +58,50 @@ def resolved(
     name or a path that leads nowhere, `IntegrityError` for a file that is no model.
     """
     with _Desk(reach.headers if reach is not None else None) as desk:
-        if isinstance(ref, PathRef):
-            bundle = _from_path(ref, ref.path, desk)
-        elif isinstance(ref, HubRef):
-            unread = Part(role=Role.WEIGHTS, name=str(ref))
-            bundle = _from_repository(ref, ref, reach, desk) or Bundle(ref=ref, parts=(unread,))
-        else:
-            bundle = _from_name(ref, catalogue, reach, desk)
-        beside = _beside(extra, desk) if extra is not None else ()
-        yield replace(bundle, parts=(*bundle.parts, *beside))
+        bundle = _bundle(ref, catalogue, reach, desk)
+        for each in beside:
+            bundle = _with(bundle, each.role, _bundle(each.ref, catalogue, each.reach, desk))
+        yield bundle
+
+
+def _bundle(ref: Ref, catalogue: Catalogue, reach: Reach | None, desk: _Desk) -> Bundle:
+    if isinstance(ref, PathRef):
+        return _from_path(ref, ref.path, desk)
+    if isinstance(ref, HubRef):
+        unread = Part(role=Role.WEIGHTS, name=str(ref))
+        return _from_repository(ref, ref, reach, desk) or Bundle(ref=ref, parts=(unread,))
+    return _from_name(ref, catalogue, reach, desk)
+
+
+def _with(bundle: Bundle, role: Role, other: Bundle) -> Bundle:
+    """A bundle, and what is to be loaded beside it, in a role of its own."""
+    first, *shards = other.parts
+    return replace(
+        bundle,
+        parts=(*bundle.parts, replace(first, role=role), *shards),
+        obstacle=bundle.obstacle or other.obstacle,
+        beside=(*bundle.beside, Asked(role=role, ref=other.ref, model=other.model)),
+    )
 
 
 @contextlib.contextmanager
 def fetched(bundle: Bundle, paths: Sequence[Path]) -> Iterator[Bundle]:
     """A bundle whose files were at the hub, now that they lie here; they stay open."""
     with _Desk(None) as desk:
-        here = _from_path(bundle.ref, paths[0], desk, bundle.model)
-        waited = [part for part in bundle.parts if part.file is None]
-        parts = tuple(
-            replace(part, origin=was.origin, expected=was.expected, chain=was.chain)
-            for part, was in zip(here.parts, waited, strict=True)
-        )
-        beside = [part for part in bundle.parts if part.file is not None]
-        yield replace(here, parts=(*parts, *beside))
-
-
-def _beside(extra: Extra, desk: _Desk) -> Iterator[Part]:
-    """The parts that are given beside the model, each with a role of its own."""
-    if extra.mmproj is not None:
-        yield _part(extra.mmproj, Role.MMPROJ, desk)
-    for path in extra.adapters:
-        yield _part(path, Role.ADAPTER, desk)
-    if extra.draft is not None:
-        yield from _with_shards(_part(extra.draft, Role.DRAFT, desk), extra.draft, desk)
+        parts: list[Part] = []
+        for waited in bundle.sets:
+            if all(part.file is not None for part in waited):
+                parts += waited
+                continue
+            here = _from_path(bundle.ref, paths[0], desk)
+            parts += (
+                replace(
+                    part, role=was.role, origin=was.origin, expected=was.expected, chain=was.chain
+                )
+                for part, was in zip(here.parts, waited, strict=True)
+            )
+            paths = paths[len(waited) :]
+        yield replace(bundle, parts=tuple(parts))
 
 
 # --- By name --------------------------------------------------------------------------------
