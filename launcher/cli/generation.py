@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from launcher.engine.drafting import Drafting
 from launcher.engine.sampling import Sampling
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,11 +81,12 @@ class Style:
     grammar: str
     json_schema: str
     logprobs: int | None
+    drafting: dict[str, Any]
 
     @property
     def wishes(self) -> dict[str, Any]:
         """As `Engine.generate` takes them."""
-        names = ("sampling", "max_tokens", "stop", "grammar", "json_schema", "logprobs")
+        names = ("sampling", "max_tokens", "stop", "grammar", "json_schema", "logprobs", "drafting")
         return {name: getattr(self, name) for name in names}
 
 
@@ -119,12 +121,37 @@ _SAMPLING: tuple[tuple[tuple[str, ...], str, click.ParamType[Any], str], ...] = 
 )
 
 
+_MOST_GUESSES = 64
+# The same for `Drafting`.
+_DRAFTING: tuple[tuple[tuple[str, ...], str, click.ParamType[Any], str], ...] = (
+    (
+        ("--draft-max", "--spec-draft-n-max"),
+        "n_max",
+        click.IntRange(0, _MOST_GUESSES),
+        "Tokens that --draft guesses at once.",
+    ),
+    (
+        ("--draft-min", "--spec-draft-n-min"),
+        "n_min",
+        click.IntRange(0, _MOST_GUESSES),
+        "None, where it has fewer.",
+    ),
+    (
+        ("--draft-p-min", "--spec-draft-p-min"),
+        "p_min",
+        _SHARE,
+        "How likely it must find each.",
+    ),
+)
+
+
 def _options() -> list[Callable[[F], F]]:
     numbers = [
         click.option(
-            *names, field, type=kind, default=getattr(DEFAULT, field), show_default=True, help=text
+            *names, field, type=kind, default=getattr(default, field), show_default=True, help=text
         )
-        for names, field, kind, text in _SAMPLING
+        for default, table in ((DEFAULT, _SAMPLING), (Drafting(), _DRAFTING))
+        for names, field, kind, text in table
     ]
     return [
         click.option(
@@ -167,11 +194,13 @@ def style(values: dict[str, Any]) -> Style:
         raise click.UsageError("--grammar and --json-schema rule each other out.")
     names = {field.name for field in fields(Sampling)} - {"seed"}
     sampling = {name: values.pop(name) for name in names}
+    drafting = {field.name: values.pop(field.name) for field in fields(Drafting)}
     seed = values.pop("seed")
     if seed is not None:
         sampling["seed"] = seed % 2**32  # -1, as llama.cpp has it: another one each time
     return Style(
         sampling=sampling,
+        drafting=drafting,
         max_tokens=values.pop("max_tokens"),
         system=values.pop("system"),
         stop=values.pop("stop"),

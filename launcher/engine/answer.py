@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from launcher.engine.draft import Draft
+from launcher.engine.drafting import Drafting
 from launcher.engine.llama import Context, Model
 from launcher.engine.messages import Message
 from launcher.engine.pieces import Pieces
@@ -27,6 +29,9 @@ class Asked:
     """Takes up what is kept of the prompt; how many tokens it computed to keep them."""
     guesses: bool = True
     """Whether several tokens may be tried at once."""
+    draft: Draft | None = None
+    """What guesses, too."""
+    drafting: Drafting = field(default_factory=Drafting)
 
 
 class Answer:
@@ -40,6 +45,7 @@ class Answer:
         self._ran_out = "context" if wanted is None or wanted > room else "length"
         self._pieces = Pieces(model, asked.stops, asked.send)
         self._count = 0
+        self._guessed: Message = {}
 
     def give(self) -> None:
         """Sends the answer in pieces, then why it ended."""
@@ -63,17 +69,21 @@ class Answer:
                 "tokens": self._count,
                 "prompt_seconds": first - started,
                 "seconds": time.perf_counter() - first,
+                **self._guessed,
             }
         )
 
     def _tokens(self) -> str:
         """Why the answer ended."""
         prompt = self._asked.prompt
-        steps = Steps(
-            self._context, prompt, len(prompt) + self._limit - 1, guesses=self._asked.guesses
-        )
+        asked, draft = self._asked, self._asked.draft
+        if draft is not None:
+            draft.begin(prompt, asked.drafting, asked.unwanted)
+        end = len(prompt) + self._limit - 1
+        steps = Steps(self._context, prompt, end, guesses=asked.guesses, draft=draft)
         reason = self._until_it_ends(steps)
         steps.finish()
+        self._guessed = {"guessed": steps.guessed, "guessed_right": steps.right}
         return reason
 
     def _until_it_ends(self, steps: Steps) -> str:

@@ -19,16 +19,11 @@ from types import TracebackType
 from typing import IO, Any
 
 from launcher.clearance import Cleared
-from launcher.engine import environment, failures, peaks, prompt_cache
+from launcher.engine import comparing, environment, failures, peaks, prompt_cache
 from launcher.engine.messages import Channel, Closed, Message
 from launcher.engine.prompt_cache import PromptCache
 from launcher.engine.sandbox import Level
-from launcher.errors import (
-    EngineDied,
-    IntegrityError,
-)
-from launcher.models.bundle import Bundle, Part, Role
-from launcher.models.gguf import Header
+from launcher.errors import EngineDied
 
 TAIL = 4096  # bytes of the worker's last words that are kept
 PATIENCE = 5.0  # seconds for a worker that has hung up to be gone
@@ -55,6 +50,10 @@ class Done:
     tokens: int
     prompt_seconds: float
     seconds: float
+    guessed: int = 0
+    """Tokens that were tried before they were chosen."""
+    guessed_right: int = 0
+    """Of those, how many were chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,32 +182,21 @@ class Engine:
         """Told how much memory the worker took at most (bytes), and its longest prompt."""
         bundle, plan = cleared.bundle, cleared.plan
         files = [part.file for part in bundle.parts if part.file is not None]
-        header = bundle.main.header
-        if header is None or len(files) != len(bundle.parts):
+        if bundle.main.header is None or len(files) != len(bundle.parts):
             raise AssertionError("a bundle that is not here was cleared for loading")
-        reply = worker.load(
-            {
-                **plan.message(),
-                "slots": plan.slots if shared else 0,
-                "compare": [key for key, _ in _comparable(header)],
-                "adapters": [
-                    [key for key, _ in _comparable(ours)] for _, ours in _adapters(bundle)
-                ],
-            },
-            [file.descriptor for file in files],
-        )
-        if reply["type"] == "failed" and reply["kind"] == "sandbox":
-            raise failures.not_confined(reply["message"])
+        message = {**comparing.load_message(cleared), "slots": plan.slots if shared else 0}
+        reply = worker.load(message, [file.descriptor for file in files])
         if reply["type"] == "failed":
-            raise failures.load_error(bundle, reply["message"])
+            raise failures.load_error(bundle, reply)
         for file in files:
             file.refuse_change()
-        _refuse_difference(bundle, header, reply)
+        comparing.refuse_difference(bundle, reply)
+        main = reply["sets"][0]
         self.loaded = Loaded(
             context=reply["context"],
             seconds=reply["seconds"],
-            metadata=reply["metadata"],
-            sizes=reply["sizes"],
+            metadata=main["metadata"],
+            sizes=main["sizes"],
             sandbox=Level(reply["sandbox"]),
             build=reply["build"],
         )
@@ -225,11 +213,12 @@ class Engine:
         json_schema: str = "",
         logprobs: int | None = None,
         guesses: bool = True,
+        drafting: Mapping[str, Any] | None = None,
     ) -> Iterator[Text | Done]:
         """Asks for the answer to a conversation; it comes piece by piece, and a `Done` ends it.
 
         `sampling` has fields of `Sampling`; `logprobs` asks for so many of the likeliest tokens;
-        without `guesses`, each token takes a step of its own.
+        without `guesses`, each token takes a step of its own; `drafting` has fields of `Drafting`.
         """
         self._number += 1
         wanted = {
@@ -243,6 +232,7 @@ class Engine:
             "json_schema": json_schema,
             "logprobs": logprobs,
             "guesses": guesses,
+            "drafting": dict(drafting or {}),
         }
         name = self._kept_under(messages)
         if self.prompt_cache is None or not name:
@@ -304,54 +294,3 @@ def _event(reply: Message, worker: Worker) -> Text | Done:
     if kind == "done":
         return Done(**reply)
     raise failures.generation_error(reply, worker.last_words())
-
-
-def _comparable(header: Header) -> Iterator[tuple[str, str]]:
-    """All that the engine keeps as text too: every value but arrays and fractions.
-
-    The sizes and the statements that a decision rests on are among them.
-    """
-    for key, entry in header.metadata.items():
-        if isinstance(entry.value, bool):
-            yield key, "true" if entry.value else "false"
-        elif isinstance(entry.value, (str, int)):
-            yield key, str(entry.value)
-
-
-def _adapters(bundle: Bundle) -> list[tuple[Part, Header]]:
-    """They come last among the files."""
-    return [
-        (part, part.header)
-        for part in bundle.parts
-        if part.role is Role.ADAPTER and part.header is not None
-    ]
-
-
-def _refuse_difference(bundle: Bundle, header: Header, reply: Message) -> None:
-    """Ends the load when the engine sees another model than the one that was judged."""
-    differences = _differences(header, reply["metadata"])
-    vocabulary = header.vocabulary
-    if vocabulary is not None and reply["sizes"]["vocabulary"] != vocabulary:
-        differences.append(
-            f"{vocabulary} tokens in the header, {reply['sizes']['vocabulary']} in the engine"
-        )
-    _refuse_any(bundle.main, differences)
-    for (part, ours), seen in zip(_adapters(bundle), reply.get("adapters", ()), strict=True):
-        _refuse_any(part, _differences(ours, seen))
-
-
-def _differences(header: Header, seen: Mapping[str, str | None]) -> list[str]:
-    return [
-        f"{key} is {ours!a} in the header, {seen.get(key)!a} in the engine"
-        for key, ours in _comparable(header)
-        if seen.get(key) != ours
-    ]
-
-
-def _refuse_any(part: Part, differences: Sequence[str]) -> None:
-    if differences:
-        raise IntegrityError(
-            f"{part.name} shows the engine another model than it shows the gate: "
-            + "; ".join(differences),
-            hint="Nothing was generated. Do not use this file.",
-        )

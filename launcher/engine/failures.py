@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 from launcher.engine.messages import Message
 from launcher.errors import (
@@ -14,7 +15,8 @@ from launcher.errors import (
     Unanswerable,
     Unsupported,
 )
-from launcher.models.bundle import Bundle, Role
+from launcher.models import drafts
+from launcher.models.bundle import Bundle, Part
 
 REBUILD = "launcher doctor --rebuild"
 _BAD_GRAMMAR = "error parsing grammar: "
@@ -42,21 +44,31 @@ def not_confined(level: str) -> Unsupported:
     )
 
 
-def load_error(bundle: Bundle, words: str) -> LauncherError:
+def load_error(bundle: Bundle, reply: Message) -> LauncherError:
     """The engine's own words on a failed load, sorted by what can be done about it."""
-    last = _telling(words)
+    words: str = reply["message"]
+    if reply["kind"] == "sandbox":
+        return not_confined(words)
+    parts = bundle.sets[reply["at"]]
+    if reply["kind"] == "draft":
+        return drafts.misfit(parts[0], words)
+    return _load_error(parts, words)
+
+
+def _load_error(parts: Sequence[Part], words: str) -> LauncherError:
+    name, last = parts[0].name, _telling(words)
     if "unknown model architecture" in words:
         line = _first(words, "unknown model architecture")
-        return Unsupported(f"The engine cannot run {bundle.main.name}: {line}")
+        return Unsupported(f"The engine cannot run {name}: {line}")
     if any(said in words for said in _NO_MEMORY):
         return DoesNotFit(
-            f"There was not enough memory to load {bundle.main.name}",
+            f"There was not enough memory to load {name}",
             hint=_SMALLER,
         )
-    if any(part.role is Role.SHARD for part in bundle.parts) and "split" in words:
-        return IntegrityError(f"The shards of {bundle.main.name} do not belong together: {last}")
+    if len(parts) > 1 and "split" in words:
+        return IntegrityError(f"The shards of {name} do not belong together: {last}")
     return IntegrityError(
-        f"The engine could not load {bundle.main.name}: {last}",
+        f"The engine could not load {name}: {last}",
         hint="The file is damaged or incomplete. Get it again from where it came from.",
     )
 

@@ -191,8 +191,12 @@ class Context:
         computing: Computing,
         batch: int = 2048,
         slots: int = 1,
+        pace: Pace | None = None,
     ) -> None:
-        """Each of the slots has a cache of its own, for so many tokens. Raises `LoadFailed`."""
+        """Each of the slots has a cache of its own, for so many tokens.
+
+        With the `pace` of another context it shares the threads of that one. Raises `LoadFailed`.
+        """
         parameters = lib.llama_context_default_params()
         parameters.n_ctx = tokens * slots
         parameters.n_seq_max = slots
@@ -208,8 +212,11 @@ class Context:
         if not self._context:
             raise LoadFailed("\n".join(log_lines) or "the engine could not make a context")
         self.computing = computing
-        self.pace = Pace(computing.threads, self._use)
-        self.pace.look_around(1)
+        self.pace = pace or Pace(computing.threads, self._use)
+        if pace is None:
+            self.pace.look_around(1)
+        else:
+            pace.share(self._use)
         self._memory = lib.llama_get_memory(self._context)
         self._one = (lib.llama_token * 1)()
         self.size: int = lib.llama_n_ctx_seq(self._context)

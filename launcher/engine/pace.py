@@ -63,13 +63,18 @@ class Pace:
     def __init__(self, most: int, use: Callable[[int], None]) -> None:
         """`use` sets the number; `most` is set already."""
         self.threads = self.most = most
-        self._use = use
+        self._uses = [use]
         self._wall = self._cpu = 0.0
         self._pause = _FIRST_PAUSE
         self._next = 0.0
         self._look: Look | None = None
         self._busy = 0
         self._faults = page_faults()  # what came before says nothing of the steps
+
+    def share(self, use: Callable[[int], None]) -> None:
+        """Sets the number for something else, too, that computes in turn with the first."""
+        self._uses.append(use)
+        use(self.threads)
 
     def look_around(self, busy: int) -> None:
         """Looks whether processors are free besides the `busy` ones that this process uses."""
@@ -134,4 +139,5 @@ class Pace:
         if threads != self.threads:
             self.threads = threads
             self._wall = self._cpu = 0.0
-            self._use(threads)
+            for use in self._uses:
+                use(threads)

@@ -130,9 +130,11 @@ class Candidates:
         self._data = (lib.llama_token_data * self._count).from_buffer(self._bytes)
         self._one = (lib.llama_token_data * 1)()
         self._softmax = lib.llama_sampler_init_dist(0)
+        self._ten = lib.llama_sampler_init_top_k(10)
 
     def close(self) -> None:
         lib.llama_sampler_free(self._softmax)
+        lib.llama_sampler_free(self._ten)
 
     def choose(self, *samplers: Any) -> int:
         """The token that is left when these samplers have had their say."""
@@ -140,6 +142,13 @@ class Candidates:
         for sampler in samplers:
             lib.llama_sampler_apply(sampler, ctypes.byref(found))
         return int(found.data[found.selected].id)
+
+    def likeliest(self) -> tuple[int, float]:
+        """The token with the highest score, and its probability among the ten likeliest."""
+        found = self._filled()
+        lib.llama_sampler_apply(self._ten, ctypes.byref(found))
+        lib.llama_sampler_apply(self._softmax, ctypes.byref(found))
+        return int(found.data[0].id), float(found.data[0].p)
 
     def allows(self, grammar: Any, token: int) -> bool:
         self._one[0].id, self._one[0].logit = token, 1.0

@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Sequence
 
-from launcher.engine import llama, prefix, prompting, sandbox
+from launcher.engine import llama, loading, prefix, prompting, sandbox
 from launcher.engine.answer import Answer, Asked
-from launcher.engine.computing import Computing
 from launcher.engine.crowd import Crowd
+from launcher.engine.drafting import Drafting
 from launcher.engine.messages import Channel, Closed, Message, close_all
 from launcher.engine.prompting import Prompts, Unanswerable
 from launcher.engine.rendering import Renderer
@@ -64,8 +64,8 @@ class Service:
             return
         try:
             self._load(message, files, level)
-        except llama.LoadFailed as error:
-            self._fail("load", str(error))
+        except loading.Failed as error:
+            self._fail(error.kind, str(error), at=error.at)
             return
         close_all(files)
         if isinstance(self.context, Slots):
@@ -89,24 +89,13 @@ class Service:
     def _load(self, message: Message, files: Sequence[int], level: sandbox.Level) -> None:
         started = time.perf_counter()
         paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
-        asked = message.get("adapters", [])  # what is compared of each; they are the last files
-        count = len(paths) - len(asked)
-        self.model = llama.Model(paths[:count], extra_buffers=message["extra_buffers"])
-        adapters = [llama.Adapter(self.model, path) for path in paths[count:]]
-        slots: int = message.get("slots", 0)
-        kind = functools.partial(Slots, slots=slots) if slots else llama.Context
-        self.context = kind(self.model, tokens=message["context"], computing=Computing.of(message))
-        self.context.adapt(adapters)
+        loaded = loading.load(message, paths)
+        self.model, self.context, self.draft = loaded.model, loaded.context, loaded.draft
         self.prompts = Prompts(self.model, self.renderer)
         self.channel.send(
             {
                 "type": "ready",
-                "metadata": {key: self.model.metadata(key) for key in message["compare"]},
-                "adapters": [
-                    {key: adapter.metadata(key) for key in keys}
-                    for adapter, keys in zip(adapters, asked, strict=True)
-                ],
-                "sizes": self.model.sizes(),
+                "sets": loaded.seen,
                 "context": self.context.size,
                 "sandbox": level,
                 "build": llama.build(),
@@ -126,6 +115,8 @@ class Service:
             unwanted=lambda: self.inbox.stopped >= number,
             recall=lambda: self._recall(message, prompt),
             guesses=message.get("guesses", True),
+            draft=self.draft,
+            drafting=Drafting(**message.get("drafting", {})),
         )
         try:
             Answer(self.model, self.context, sampler, asked).give()

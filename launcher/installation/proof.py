@@ -75,7 +75,7 @@ def _talk(worker: Worker, descriptor: int, *, extra_buffers: bool) -> str:
         "context": _CONTEXT,
         "threads": min(_THREADS, machine.processors()),
         "extra_buffers": extra_buffers,
-        "compare": [],
+        "sets": [{"role": "weights", "files": 1, "compare": []}],
     }
     _expect(worker.load(load, [descriptor]), "ready")
     worker.send(

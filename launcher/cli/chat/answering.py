@@ -121,6 +121,8 @@ def stats(done: Done, context: int) -> Iterator[str]:
         f"{done.prompt_tokens} tokens before it, {done.prompt_computed} of them read anew in "
         f"{done.prompt_seconds:.1f} s"
     )
+    if done.guessed:
+        yield f"{done.guessed} tokens guessed ahead, {done.guessed_right} of them rightly"
     yield f"{done.prompt_tokens + done.tokens} of {context} tokens of context in use"
     if done.reason == "length":
         yield "ended at --max-tokens"

@@ -11,6 +11,7 @@ import click
 
 from launcher.cli import generation
 from launcher.cli.chat.state import Chat, View, tell
+from launcher.engine.drafting import Drafting
 from launcher.engine.sampling import Sampling
 from launcher.errors import LauncherError
 
@@ -18,7 +19,10 @@ SWITCHES = {"think": "thinking", "markdown": "markdown", "stats": "stats"}
 _WORDS = {"on": True, "off": False}
 _DEFAULT = "default"
 _NOT_HERE = ("logprobs",)
-_OF_SAMPLING = frozenset(field.name for field in fields(Sampling))
+# Which field of `Style` a setting belongs to, and what it is by default.
+_GROUPS = {"sampling": Sampling(), "drafting": Drafting()}
+_GROUP = {each.name: group for group, default in _GROUPS.items() for each in fields(default)}
+_DEFAULTS = {name: getattr(_GROUPS[group], name) for name, group in _GROUP.items()}
 
 
 @cache
@@ -79,12 +83,15 @@ def _value(option: click.Option, text: str) -> Any:
 
 def _put(chat: Chat, field: str, value: Any) -> None:
     style = chat.style
-    if field in _OF_SAMPLING:
+    group = _GROUP.get(field)
+    if group is not None:
         if value is None:
-            value = getattr(generation.DEFAULT, field)
+            value = _DEFAULTS[field]
         elif field == "seed":
             value %= 2**32
-        chat.style = replace(style, sampling={**style.sampling, field: value})
+        before: dict[str, Any] = getattr(style, group)
+        put: dict[str, Any] = {group: {**before, field: value}}
+        chat.style = replace(style, **put)
         return
     empty: dict[str, Any] = {"max_tokens": None, "stop": ()}
     changed = {field: empty.get(field, "") if value is None else value}
@@ -95,16 +102,15 @@ def _put(chat: Chat, field: str, value: Any) -> None:
 
 def current(chat: Chat) -> dict[str, Any]:
     """Everything that can be set but the switches, as it is."""
-    defaults = {name: getattr(generation.DEFAULT, name) for name in _OF_SAMPLING}
     others = ("max_tokens", "stop", "grammar", "json_schema")
     kept = {name: getattr(chat.style, name) for name in others}
-    return {**defaults, **chat.style.sampling, **kept}
+    return {**_DEFAULTS, **chat.style.sampling, **chat.style.drafting, **kept}
 
 
 def changed(chat: Chat) -> Iterator[str]:
     """What is not as it is by default."""
     for name, value in current(chat).items():
-        if value not in (getattr(generation.DEFAULT, name, None), None, "", ()):
+        if value not in (_DEFAULTS.get(name), None, "", ()):
             yield f"{name} {_shown(value)}"
 
 
