@@ -20,7 +20,7 @@ _WORDS = {"on": True, "off": False}
 _DEFAULT = "default"
 _NOT_HERE = ("logprobs",)
 # Which field of `Style` a setting belongs to, and what it is by default.
-_GROUPS = {"sampling": Sampling(), "drafting": Drafting()}
+_GROUPS: dict[str, Sampling | Drafting] = {"sampling": Sampling(), "drafting": Drafting()}
 _GROUP = {each.name: group for group, default in _GROUPS.items() for each in fields(default)}
 _DEFAULTS = {name: getattr(_GROUPS[group], name) for name, group in _GROUP.items()}
 
