@@ -6,7 +6,6 @@ at them.
 
 from __future__ import annotations
 
-import functools
 import queue
 import sys
 import threading
