@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from launcher.engine.llama import DecodeFailed
@@ -35,7 +35,8 @@ class Prepared:
     sampler: Sampler
     max_tokens: int | None
     stops: Sequence[str]
-    special: bool
+    shown: Collection[int]
+    opening: str
     since: float
     """When it was asked; `time.perf_counter`."""
 
@@ -53,7 +54,9 @@ class Running:
         wanted = asked.max_tokens
         self.limit = room if wanted is None else min(wanted, room)
         self.ran_out = "context" if wanted is None or wanted > room else "length"
-        self.pieces = Pieces(slots.model, asked.stops, send, special=asked.special)
+        self.pieces = Pieces(
+            slots.model, asked.stops, send, shown=asked.shown, opening=asked.opening
+        )
         self.next: int | None = None
         """The token to be computed next; none while the prompt is taken in."""
         self.count = 0

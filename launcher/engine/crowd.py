@@ -90,14 +90,15 @@ class Crowd:
 
     def _prepared(self, message: Message) -> Act:
         since = time.perf_counter()
-        prompt = self._prompts.made(message, self._slots.size)
+        prompt, opening = self._prompts.begun(message, self._slots.size)
         asked = Prepared(
             number=message["number"],
             prompt=prompt,
             sampler=prompting.sampler(self._slots, message),
             max_tokens=message["max_tokens"],
             stops=message["stop"],
-            special=message["special"],
+            shown=self._prompts.shown(message["shown"]),
+            opening=opening,
             since=since,
         )
         return lambda: self._batcher.add(asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from launcher.engine.llama import Model
 from launcher.engine.messages import Message
@@ -57,18 +57,19 @@ class Pieces:
         stops: Sequence[str],
         send: Callable[[Message], None],
         *,
-        special: bool = False,
+        shown: Collection[int] = (),
+        opening: str = "",
     ) -> None:
-        """With `special`, special tokens show as text, too."""
-        self._model, self._send, self._special = model, send, special
+        """Of special tokens only those in `shown` are text; it begins with `opening`."""
+        self._model, self._send, self._shown = model, send, shown
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stops = Stops(stops)
-        self._unsent = ""
+        self._unsent = opening
         self._sent = 0.0  # when
 
     def say(self, token: int, measured: Measured | None) -> bool:
         """Sends what may be shown of a token; True at a text that ends the answer."""
-        piece = self._model.piece(token, special=self._special)
+        piece = self._model.piece(token, special=token in self._shown)
         text, ends = self._stops.feed(self._decoder.decode(piece))
         self._say(text, measured)
         return ends

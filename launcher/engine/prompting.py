@@ -45,11 +45,17 @@ class Prompts:
 
     def made(self, wanted: Message, size: int) -> list[int]:
         """The tokens of what was asked, fewer than `size`. Raises `Unanswerable`."""
+        return self.begun(wanted, size)[0]
+
+    def begun(self, wanted: Message, size: int) -> tuple[list[int], str]:
+        """The same, and what an answer to it has begun with already."""
         prompt = wanted.get("prompt")
+        opening = ""
         if isinstance(prompt, list):
             tokens = self._checked(prompt)
         else:
             text = self.rendered(wanted["messages"], wanted) if prompt is None else prompt
+            opening = _opening(text, wanted.get("opened", ()))
             if len(text) > LONGEST_TOKEN * size:
                 raise too_long(f"at least {len(text) // LONGEST_TOKEN}", size)
             tokens = self.tokens(text)
@@ -57,7 +63,12 @@ class Prompts:
             raise Unanswerable("prompt", "the prompt is empty")
         if len(tokens) >= size:
             raise too_long(str(len(tokens)), size)
-        return tokens
+        return tokens, opening
+
+    def shown(self, texts: Sequence[str]) -> frozenset[int]:
+        """Those of the texts that are one token each."""
+        alone = (self._model.tokens(text, add_special=False, parse_special=True) for text in texts)
+        return frozenset(tokens[0] for tokens in alone if len(tokens) == 1)
 
     def rendered(self, messages: Sequence[Mapping[str, Any]], wanted: Message | None = None) -> str:
         """A conversation as a text. Raises `Unanswerable`."""
@@ -83,6 +94,12 @@ class Prompts:
         if not all(0 <= token < self._size for token in tokens):
             raise Unanswerable("prompt", f"tokens are numbers from 0 to {self._size - 1}")
         return tokens
+
+
+def _opening(text: str, opened: Sequence[str]) -> str:
+    """That of the texts which a prompt ends with, blanks aside."""
+    end = text[-256:].rstrip()
+    return next((opening for opening in opened if opening and end.endswith(opening)), "")
 
 
 def sampler(context: Scored, wanted: Message) -> Sampler:

@@ -27,8 +27,11 @@ class Wanted:
     json_schema: str = ""
     logprobs: int | None = None
     """How many of the likeliest tokens are told of with each token."""
-    special: bool = False
-    """Whether the text shows special tokens, which tool calls may begin with."""
+    shown: Sequence[str] = ()
+    """Special tokens that the text shows: some models begin a call of a tool with one."""
+    opened: Sequence[str] = ()
+    """Where the prompt ends with one of these, the text begins with it: templates may open what
+    an answer closes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
