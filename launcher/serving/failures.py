@@ -7,8 +7,9 @@ platform.openai.com/docs/guides/error-codes.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,29 @@ class BadRequest(LauncherError):
 class UnknownModel(LauncherError):
     """A client asked for a model that is not served."""
 
+    def __init__(self, name: str, served: Sequence[str]) -> None:
+        super().__init__(
+            f"The model {name!a} is not served here", hint=f"These are: {', '.join(served)}."
+        )
+
+
+class QueueFull(LauncherError):
+    """More wait for a model than may."""
+
+    retry_after = 5  # seconds
+
+    def __init__(self, name: str, waiting: int) -> None:
+        super().__init__(f"{waiting} questions to {name} are under way or wait; try again soon")
+
+
+class BackingOff(LauncherError):
+    """A worker has died, or a model could not be loaded, and it is too soon to try again."""
+
+    def __init__(self, name: str, seconds: float, cause: LauncherError | None) -> None:
+        why = f": {cause.message}" if cause is not None else ""
+        super().__init__(f"{name} will be loaded again in a moment{why}")
+        self.retry_after = max(1, math.ceil(seconds))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -63,6 +87,8 @@ _TABLE: tuple[tuple[type[LauncherError], int, str, str | None, int | None], ...]
     (errors.ContextFull, 400, _INVALID, "context_length_exceeded", None),
     (errors.Unanswerable, 400, _INVALID, "unanswerable", None),
     (UnknownModel, 404, _INVALID, "model_not_found", None),
+    (QueueFull, 429, "rate_limit_error", "queue_full", None),
+    (BackingOff, 503, _SERVER, "loading_again", None),
     (flow.NotCleared, 451, "licence_error", None, None),
     (errors.DoesNotFit, 503, _SERVER, "does_not_fit", 30),
     (errors.EngineDied, 503, _SERVER, "engine_died", 1),
