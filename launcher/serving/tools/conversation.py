@@ -23,8 +23,9 @@ _TOOLS = re.compile(r"\btools\b")
 _NO_SYSTEM = re.compile(r"system role not supported", re.IGNORECASE)
 _ONE_CALL = re.compile(r"single tool-calls? at once", re.IGNORECASE)
 _NINE = re.compile(r"length\s*!=\s*9\b")  # Mistral's templates want ids of nine characters
-# A template that writes the arguments as they are wants them as text.
-_AS_TEXT = re.compile(r"\+\s*[\w.\[\]'\"]*\barguments['\"]?\]?\s*(?:\+|-?\}\}|\))")
+_LFM2 = "<|tool_list_start|>"  # its template does not say how calls are marked; its card does
+_LFM2_CALL = ("<|tool_call_start|>", "<|tool_call_end|>")
+_GRANITE = "<|tool_call|>"
 _HOW = (
     "You can call tools. A tool is called by an answer that is nothing but a JSON object, in this"
     ' form: {"name": "NAME", "arguments": {...}}. '
@@ -55,6 +56,7 @@ def parts(asked: Asked, messages: Sequence[Message], template: str) -> Parts:
     model's file, empty where it has none.
     """
     knows = _TOOLS.search(template) is not None
+    messages = list(_without_system(messages, template))
     ready = list(_known(messages, template) if knows else _told(messages))
     if asked.tools and not knows:
         ready = _instructed(ready, _instructions(asked), template)
@@ -75,22 +77,41 @@ def _shown(asked: Asked, template: str) -> tuple[str, ...]:
     if asked.is_forced:  # the answer is JSON from its first character
         return ()
     texts = (*(formats.CONTROL if asked.tools else ()), *reasoning.CONTROL)
-    return tuple(text for text in texts if text in template)
+    found = [text for text in texts if text in template]
+    lfm2 = [text for text in texts if text.startswith("<|tool_call_") and _LFM2 in template]
+    return tuple(dict.fromkeys((*found, *lfm2)))
+
+
+def _without_system(messages: Sequence[Message], template: str) -> Iterator[Message]:
+    """Instructions before the user's next words, for templates that refuse them."""
+    refuses = _NO_SYSTEM.search(template) is not None
+    told: list[str] = []
+    for message in messages:
+        if refuses and message.get("role") in ("system", "developer"):
+            told.append(message.get("content") or "")
+        elif told and message.get("role") == "user":
+            yield {**message, "content": "\n\n".join([*told, message.get("content") or ""])}
+            told = []
+        else:
+            yield message
+    if told:
+        yield {"role": "user", "content": "\n\n".join(told)}
 
 
 # --- For templates that know tools --------------------------------------------------------------
 
 
 def _known(messages: Sequence[Message], template: str) -> Iterator[Message]:
-    """Calls with their arguments as the template wants them, ids in its form."""
-    as_text = _AS_TEXT.search(template) is not None
+    """Calls in the form of this template; their arguments are made ready by the engine."""
     short = _NINE.search(template) is not None
     for message in _one_by_one(messages) if _ONE_CALL.search(template) else messages:
         made = dict(message)
         if made.get("content") is None:
             made["content"] = ""
-        if made.get("tool_calls"):
-            made["tool_calls"] = [_call(call, as_text, short) for call in made["tool_calls"]]
+        if made.get("tool_calls") and "tool_calls" not in template:
+            made = dict(_marked(made, template))
+        elif made.get("tool_calls"):
+            made["tool_calls"] = [_call(call, short) for call in made["tool_calls"]]
         else:
             made.pop("tool_calls", None)
         if short and made.get("tool_call_id"):
@@ -98,12 +119,22 @@ def _known(messages: Sequence[Message], template: str) -> Iterator[Message]:
         yield made
 
 
-def _call(call: Message, as_text: bool, short: bool) -> Message:
-    function = dict(call["function"])
-    if not as_text:
-        function["arguments"] = _read(function.get("arguments"))
+def _call(call: Message, short: bool) -> Message:
     identity = str(call.get("id", ""))
-    return {"id": _nine(identity) if short else identity, "type": "function", "function": function}
+    named = {"id": _nine(identity) if short else identity, "type": "function"}
+    return {**named, "function": call["function"]}
+
+
+def _marked(message: Message, template: str) -> Message:
+    """Calls as text, for templates that know tools and leave it to the model to call them."""
+    calls = [
+        {"name": _name(call), "arguments": _read(call["function"].get("arguments"))}
+        for call in message["tool_calls"]
+    ]
+    opening, closing = _LFM2_CALL if _LFM2 in template else ("", "")
+    opening = _GRANITE if _GRANITE in template else opening
+    kept = {key: value for key, value in message.items() if key != "tool_calls"}
+    return {**kept, "content": f"{message['content']}{opening}{_json(calls)}{closing}"}
 
 
 def _read(arguments: object) -> object:
@@ -189,9 +220,9 @@ def _instructions(asked: Asked) -> str:
 def _instructed(messages: list[Message], text: str, template: str) -> list[Message]:
     """The conversation with a text in its system message, or in the user's first one."""
     target = "user" if _NO_SYSTEM.search(template) else "system"
-    roles = [_renamed(message, "developer", "system")["role"] for message in messages]
+    roles = [_renamed(message, "developer", "system").get("role") for message in messages]
     if target not in roles:
-        return [{"role": "system", "content": text}, *messages]
+        return [{"role": target, "content": text}, *messages]
     at = roles.index(target)
     own = messages[at].get("content") or ""
     told = f"{own}\n\n{text}" if target == "system" else f"{text}\n\n{own}"
