@@ -164,6 +164,8 @@ def _first_fault(error: RequestValidationError) -> BadRequest:
     fault = error.errors()[0]
     if fault["type"] == "json_invalid":
         return BadRequest(f"{_PATHS[400]}: {fault['ctx']['error']}")
+    if fault["type"] == "unsupported":
+        return BadRequest(fault["msg"], fault["ctx"]["param"], "unsupported")
     param = _param(fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     return BadRequest(f"{param}: {message}" if param else message, param or None)
