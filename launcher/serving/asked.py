@@ -83,9 +83,8 @@ def prompts(prompt: Prompt) -> list[str | list[int]]:
     """
     if isinstance(prompt, str):
         return [prompt]
-    if isinstance(prompt[0], int):
-        return [[token for token in prompt if isinstance(token, int)]]
-    return [one for one in prompt if not isinstance(one, int)]
+    tokens = [one for one in prompt if isinstance(one, int)]
+    return [tokens] if tokens else [one for one in prompt if not isinstance(one, int)]
 
 
 def refuse_foreign(texts: Sequence[str | Sequence[int]], vocabulary: int, param: str) -> None:
