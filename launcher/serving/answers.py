@@ -9,13 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from launcher.engine.client import Done, Text
-from launcher.serving.tools.reader import (
-    CallBegun,
-    Content,
-    Delta,
-    Reader,
-    Reasoning,
-)
+from launcher.serving.tools.deltas import CallBegun, Content, Delta, Reasoning
+from launcher.serving.tools.reader import Reader
 
 if TYPE_CHECKING:
     from launcher.engine.shared import SharedEngine

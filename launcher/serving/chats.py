@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from launcher.engine.client import Loaded
 from launcher.engine.wanted import Wanted
 from launcher.serving import asked
 from launcher.serving.failures import BadRequest
 from launcher.serving.schemas import ChatRequest
-from launcher.serving.tools import asking, conversation
+from launcher.serving.tools import asking, conversation, reader
 from launcher.serving.tools.reader import Reader
+
+if TYPE_CHECKING:
+    from launcher.engine.client import Loaded
 
 TEMPLATE = "tokenizer.chat_template"
 
@@ -22,18 +26,20 @@ class Wish:
     wanted: Wanted
     tools: asking.Asked
 
-    def reader(self) -> Reader:
-        """Reads one of its answers."""
-        return Reader(self.tools)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A chat as one model can be asked for it."""
+
+    wanted: Wanted
+    reader: Callable[[], Reader | None]
+    """Makes a reader for an answer; None where each piece is content as it is."""
 
 
 def wish(request: ChatRequest) -> Wish:
-    """Raises `BadRequest` for what no model could answer."""
+    """Raises `BadRequest` or `BadTools` for what no model could answer."""
     wanted = asked.of_chat(request)
-    try:
-        tools = asking.asked(request.tools, request.tool_choice, request.parallel_tool_calls)
-    except asking.BadTools as error:
-        raise BadRequest(error.message, error.param) from error
+    tools = asking.asked(request.tools, request.tool_choice, request.parallel_tool_calls)
     if tools.is_forced and (wanted.grammar or wanted.json_schema):
         raise BadRequest(
             "A tool call is required, and the answer's form was given, too", "response_format"
@@ -41,13 +47,17 @@ def wish(request: ChatRequest) -> Wish:
     return Wish(wanted=wanted, tools=tools)
 
 
-def wanted(wish: Wish, loaded: Loaded) -> Wanted:
-    """The answer as this model's template can be asked for it. Raises `BadTools`."""
+def fitted(wish: Wish, loaded: Loaded) -> Fitted:
+    """The chat for the template in a model's file. Raises `BadTools`."""
     template = loaded.metadata.get(TEMPLATE) or ""
     parts = conversation.parts(wish.tools, wish.wanted.messages, template)
-    return replace(
+    wanted = replace(
         wish.wanted,
         messages=parts.messages,
         tools=parts.tools,
         json_schema=parts.json_schema or wish.wanted.json_schema,
+    )
+    plain = reader.plain(wish.tools, reasoning=True, template=template)
+    return Fitted(
+        wanted=wanted, reader=lambda: None if plain else reader.reader(wish.tools, reasoning=True)
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from launcher.serving.answers import Answer
 from launcher.serving.failures import as_bytes
-from launcher.serving.tools.reader import CallArguments, CallBegun, Content, Delta, Reasoning
+from launcher.serving.tools.deltas import CallArguments, CallBegun, Content, Delta, Reasoning
 
 DONE = b"data: [DONE]\n\n"
 Head = Mapping[str, Any]

@@ -46,8 +46,9 @@ async def chat(body: ChatRequest, request: Request) -> Response:
 async def _chat_whole(place: Desk, body: ChatRequest, wish: chats.Wish) -> dict[str, Any]:
     async with place.engine() as engine:
         head = _head("chatcmpl", "chat.completion", place, engine)
-        wanted = asked.several(chats.wanted(wish, engine.loaded), body.n or 1)
-        found = await answers.collected(engine, wanted, place.account, wish.reader)
+        fitted = chats.fitted(wish, engine.loaded)
+        wanted = asked.several(fitted.wanted, body.n or 1)
+        found = await answers.collected(engine, wanted, place.account, fitted.reader)
     choices = [forms.chat(answer, at) for at, answer in enumerate(found)]
     return {**head, "choices": choices, **_figures([found])}
 
@@ -55,9 +56,10 @@ async def _chat_whole(place: Desk, body: ChatRequest, wish: chats.Wish) -> dict[
 async def _chat_streamed(place: Desk, body: ChatRequest, wish: chats.Wish, write: Write) -> None:
     async with place.engine() as engine:
         head = _head("chatcmpl", "chat.completion.chunk", place, engine)
-        wanted = asked.several(chats.wanted(wish, engine.loaded), body.n or 1)
+        fitted = chats.fitted(wish, engine.loaded)
+        wanted = asked.several(fitted.wanted, body.n or 1)
         chunks = forms.ChatChunks(head, answers=len(wanted), usage=_tells_usage(body))
-        streamed = Streamed(chunks, [wish.reader() for _ in wanted], write, place)
+        streamed = Streamed(chunks, [fitted.reader() for _ in wanted], write, place)
         await answers.give(engine, wanted, streamed.hear, place.account)
     await streamed.finish(answers_each=len(wanted))
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from launcher.engine.client import Done, Text
 from launcher.serving import answers
 from launcher.serving.forms import DONE, ChatChunks, CompletionChunks
-from launcher.serving.tools.reader import Content, Reader
+from launcher.serving.tools.deltas import Content
+from launcher.serving.tools.reader import Reader
 
 if TYPE_CHECKING:
     from launcher.serving.desk import Desk
