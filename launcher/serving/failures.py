@@ -20,7 +20,6 @@ from starlette.responses import Response
 
 from launcher import errors, flow
 from launcher.errors import LauncherError
-from launcher.serving.tools.asking import BadTools
 
 _TYPED = re.compile(r"str|int|float|bool|(list|dict|function|constrained|tagged|nullable|is)\b.*")
 _PATHS = {
@@ -85,7 +84,6 @@ _INVALID, _SERVER = "invalid_request_error", "server_error"
 # The first that fits counts: class, status, type, code, seconds after which to try again.
 _TABLE: tuple[tuple[type[LauncherError], int, str, str | None, int | None], ...] = (
     (BadRequest, 400, _INVALID, None, None),
-    (BadTools, 400, _INVALID, None, None),
     (errors.ContextFull, 400, _INVALID, "context_length_exceeded", None),
     (errors.Unanswerable, 400, _INVALID, "unanswerable", None),
     (UnknownModel, 404, _INVALID, "model_not_found", None),
