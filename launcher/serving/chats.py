@@ -56,6 +56,8 @@ def fitted(wish: Wish, loaded: Loaded) -> Fitted:
         messages=parts.messages,
         tools=parts.tools,
         json_schema=parts.json_schema or wish.wanted.json_schema,
+        shown=parts.shown,
+        opened=parts.opened,
     )
     plain = reader.plain(wish.tools, reasoning=True, template=template)
     return Fitted(

@@ -166,9 +166,13 @@ def _first_fault(error: RequestValidationError) -> BadRequest:
         return BadRequest(f"{_PATHS[400]}: {fault['ctx']['error']}")
     if fault["type"] == "unsupported":
         return BadRequest(fault["msg"], fault["ctx"]["param"], "unsupported")
+    if fault["loc"] == ("body",) and fault["type"] in ("missing", "model_attributes_type"):
+        return BadRequest("The body has to be a JSON object, sent as application/json")
     param = _param(fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
-    return BadRequest(f"{param}: {message}" if param else message, param or None)
+    if not param:
+        return BadRequest(message[:1].upper() + message[1:])
+    return BadRequest(f"{param}: {message}", param)
 
 
 def _param(place: tuple[int | str, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.serving.process import Server
+from tests.serving.running import Running, running
 
 Start = Callable[..., Server]
 
@@ -25,3 +26,10 @@ def tiny() -> Iterator[Start]:
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server with the default model, and one that is refused; all tests share it."""
+    with running(tmp_path_factory.mktemp("served")) as found:
+        yield found

@@ -15,7 +15,7 @@ from launcher.errors import (
     Unanswerable,
 )
 from launcher.serving import failures
-from launcher.serving.failures import BadRequest, UnknownModel
+from launcher.serving.failures import BackingOff, BadRequest, QueueFull, UnknownModel
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,9 @@ from launcher.serving.failures import BadRequest, UnknownModel
         (BadRequest("No", "n", "odd"), 400, "odd"),
         (ContextFull("600 tokens, the context holds 512"), 400, "context_length_exceeded"),
         (Unanswerable("The grammar cannot be used"), 400, "unanswerable"),
-        (UnknownModel("There is no such model"), 404, "model_not_found"),
+        (UnknownModel("x", ["y"]), 404, "model_not_found"),
+        (QueueFull("x", 9), 429, "queue_full"),
+        (BackingOff("x", 0.5, None), 503, "loading_again"),
         (DoesNotFit("It needs more memory"), 503, "does_not_fit"),
         (EngineDied("The engine was ended by SIGKILL"), 503, "engine_died"),
         (IntegrityError("The file is damaged"), 500, None),
@@ -38,7 +40,7 @@ def test_each_error_has_its_status_and_code(
     found = failures.of(error)
     assert (found.status, found.code) == (status, code)
     assert found.message.startswith(error.message)
-    assert (found.retry_after is not None) == (status == 503)
+    assert (found.retry_after is not None) == (status in (429, 503))
 
 
 def test_the_body_is_in_the_form_of_the_clients_of_its_path() -> None:
