@@ -225,11 +225,13 @@ def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
 
 def planned(bundle: Bundle, wishes: Wishes, asker: Asker) -> Plan:
     """How a bundle is to be loaded on this machine; raises `DoesNotFit`."""
-    from launcher.engine import fit, machine, peaks
+    from launcher.engine import companions, fit, machine, peaks
 
     headers = [part.header for part in bundle.parts if part.header is not None]
     correction = peaks.correction(asker.places.peaks, bundle)
-    return fit.plan(headers, bundle.size, machine.measure(), wishes, correction, _tuning())
+    beside = companions.of(bundle)
+    here = machine.measure()
+    return fit.plan(headers, bundle.size, here, wishes, correction, _tuning(), beside)
 
 
 def _tuning() -> Tuning:

@@ -2,12 +2,13 @@
 """What launcher's own ways to be quick are worth; prints rows of a Markdown table.
 
     python scripts/bench_ways.py MODEL.gguf [--rounds 7] [--only copy,free,crowded,prompt]
+    python scripts/bench_ways.py MODEL.gguf --draft OTHER.gguf --only draft
 
 Both sides take turns, with a figure as in bench.py. `copy` and `free`: tokens/s with guesses
-against without, where the answer repeats the prompt and where it does not. `crowded`: tokens/s
-with all threads asked for and another process spinning, against one thread undisturbed.
-`prompt`: seconds to the first token of a whole process with a system prompt of 1,000 words,
-with what is kept of it against without.
+against without, where the answer repeats the prompt and where it does not. `draft`: where it does
+not, with guesses of a second model. `crowded`: tokens/s with all threads asked for and another
+process spinning, against one thread undisturbed. `prompt`: seconds to the first token of a whole
+process with a system prompt of 1,000 words, with what is kept of it against without.
 """
 
 from __future__ import annotations
@@ -43,11 +44,16 @@ SPIN = "print(flush=True)\nwhile True: pass"
 
 
 @contextlib.contextmanager
-def loaded(model: Path, threads: int) -> Iterator[Worker]:
+def loaded(model: Path, threads: int, draft: Path | None = None) -> Iterator[Worker]:
     """A worker with a model; no gate: the same file goes through it in bench.py."""
-    load = {"context": CONTEXT, "threads": threads, "extra_buffers": True, "compare": []}
-    with contextlib.closing(Worker()) as worker, model.open("rb") as stream:
-        if worker.load(load, [stream.fileno()])["type"] != "ready":
+    sets: list[dict[str, object]] = [{"role": "weights", "files": 1, "compare": []}]
+    if draft is not None:
+        sets.append({"role": "draft", "files": 1, "compare": [], "same_tokens": False})
+    load = {"context": CONTEXT, "threads": threads, "extra_buffers": True, "sets": sets}
+    with contextlib.ExitStack() as stack:
+        worker = stack.enter_context(contextlib.closing(Worker()))
+        files = [stack.enter_context(path.open("rb")) for path in (model, draft) if path]
+        if worker.load(load, [file.fileno() for file in files])["type"] != "ready":
             raise SystemExit("the model was not loaded")
         yield worker
 
@@ -70,8 +76,8 @@ def speed(worker: Worker, question: str, *, guesses: bool = False) -> float:
     return float((reply["tokens"] - 1) / reply["seconds"])
 
 
-def guessing(model: Path, rounds: int, question: str) -> Figure:
-    with loaded(model, machine.processors()) as worker:
+def guessing(model: Path, rounds: int, question: str, draft: Path | None = None) -> Figure:
+    with loaded(model, machine.processors(), draft) as worker:
         return paired(
             rounds,
             lambda: speed(worker, question, guesses=True),
@@ -119,11 +125,12 @@ def _first(command: list[str]) -> Callable[[], float]:
     return measure
 
 
-FIGURES: dict[str, tuple[str, Callable[[Path, int], Figure]]] = {
-    "copy": ("tokens/s", lambda model, rounds: guessing(model, rounds, COPY)),
-    "free": ("tokens/s", lambda model, rounds: guessing(model, rounds, FREE)),
-    "crowded": ("tokens/s", crowded),
-    "prompt": ("s", prompt),
+FIGURES: dict[str, tuple[str, Callable[[Path, Path | None, int], Figure]]] = {
+    "copy": ("tokens/s", lambda model, _, rounds: guessing(model, rounds, COPY)),
+    "free": ("tokens/s", lambda model, _, rounds: guessing(model, rounds, FREE)),
+    "crowded": ("tokens/s", lambda model, _, rounds: crowded(model, rounds)),
+    "draft": ("tokens/s", lambda model, draft, rounds: guessing(model, rounds, FREE, draft)),
+    "prompt": ("s", lambda model, _, rounds: prompt(model, rounds)),
 }
 
 
@@ -133,14 +140,15 @@ def main() -> None:
     )
     parser.add_argument("model", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", default=",".join(FIGURES))
+    parser.add_argument("--only", default="copy,free,crowded,prompt")
+    parser.add_argument("--draft", type=Path)
     arguments = parser.parse_args()
     print("| figure | model | with | without | ratio | 95 % |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         os.environ["LAUNCHER_HOME"] = name
         for title in arguments.only.split(","):
             unit, measure = FIGURES[title]
-            figure = measure(arguments.model, arguments.rounds)
+            figure = measure(arguments.model, arguments.draft, arguments.rounds)
             print(row(arguments.model.stem, title, unit, figure), flush=True)
 
 

@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from launcher.engine import kv
+from launcher.engine.companions import COMPUTE_ROWS, Companions, scratch, vocabulary
 from launcher.engine.machine import Machine
 from launcher.errors import DoesNotFit
 from launcher.models.gguf import Header
 
 DEFAULT_CONTEXT = 4096  # tokens
 SMALLEST_CONTEXT = 512  # tokens; below this no conversation fits
-COMPUTE_ROWS = 512  # tokens in one step of prompt processing
 # Bytes that a worker takes besides its model, as measured: its interpreter, the engine's libraries
-# and their tables; and for each token of a vocabulary, with its place in the merges.
+# and their tables.
 OVERHEAD = 33 << 20
-TOKEN = 345
 
 # Types that the CPU backend repacks on load, which keeps a second copy in memory.
 # Source: llama.cpp ggml/src/ggml-cpu/repack.cpp as vendored by llama-cpp-python 0.3.36.
@@ -59,6 +58,7 @@ class Tuning:
 
 
 _USUAL = Tuning()
+_NOTHING = Companions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +132,11 @@ class _Way:
     slots: int
     types: kv.Pair
     extra_buffers: bool
+    beside: Companions
 
     def per_token(self, header: Header) -> int:
         """Bytes of keys and values that a token of context takes, in all slots."""
-        return self.slots * kv.bytes_per_token(header, self.types)
+        return self.slots * kv.bytes_per_token(header, self.types) + self.beside.per_token
 
 
 def plan(
@@ -145,6 +146,7 @@ def plan(
     wishes: Wishes,
     correction: int = 0,
     tuning: Tuning = _USUAL,
+    beside: Companions = _NOTHING,
 ) -> Plan:
     """A plan for a model whose files have these headers and this size together (bytes).
 
@@ -161,6 +163,7 @@ def plan(
         slots=wishes.slots,
         types=pairs[0],
         extra_buffers=_first(wishes.extra_buffers, tuning.extra_buffers, True),
+        beside=beside,
     )
     memory = _memory(headers, size, machine, usual, correction)
     way = usual
@@ -218,8 +221,8 @@ def _memory(
         weights=max(size - read, 0),  # what is before them is read once and let go
         repacked=_repacked(headers) if copied else 0,
         kv_cache=way.context * way.per_token(main),
-        compute=_compute(main, way.context),
-        vocabulary=(main.vocabulary or 0) * TOKEN,
+        compute=scratch(main, min(COMPUTE_ROWS, way.context)) + way.beside.fixed,
+        vocabulary=vocabulary(main),
         correction=correction,
     )
 
@@ -243,14 +246,6 @@ def _repacked(headers: Sequence[Header]) -> int:
         for tensor in header.tensors
         if tensor.type in REPACKED and len(tensor.shape) > 1 and "token_embd" not in tensor.name
     )
-
-
-def _compute(header: Header, context: int) -> int:
-    """The scratch space of one step that is really used: activations, and one row of scores."""
-    embedding = header.parameter("embedding_length") or 0
-    feed_forward = header.parameter("feed_forward_length") or 4 * embedding
-    rows = min(COMPUTE_ROWS, context)
-    return 4 * rows * (4 * embedding + 2 * feed_forward) + 4 * (header.vocabulary or 0)
 
 
 def _smaller(
