@@ -153,7 +153,9 @@ class SharedEngine:
             self._leave(number)
 
     def hang_up(self) -> None:
-        """Lets the worker go."""
+        """Lets the worker go; what it still had to answer ends with an error."""
+        if self.death is None:
+            self.death = EngineDied("The model was unloaded before it had answered")
         if self._transport is not None:
             self._transport.close()
 
@@ -191,7 +193,8 @@ class SharedEngine:
 
     def _lost(self) -> None:
         self._transport = None
-        self.death = self._engine.worker.death()
+        if self.death is None:
+            self.death = self._engine.worker.death()
         for answer in self._answers.values():
             answer.put({"type": "died"})
         if self.at_death is not None:

@@ -65,14 +65,20 @@ class Answer:
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     done: Done | None = None
 
-    def take(self, event: Text | Done) -> bool:
-        """Notes an event; whether what may still come is not wanted."""
+    def take(self, event: Text | Done) -> list[Delta]:
+        """Notes an event, and says what it adds."""
         if isinstance(event, Done):
             self.done = event
         elif event.logprobs is not None:
             self.logprobs.append(dict(event.logprobs))
-        for delta in deltas(self.reader, event):
+        found = list(deltas(self.reader, event))
+        for delta in found:
             self._note(delta)
+        return found
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what may still come is not wanted."""
         return self.reader is not None and self.reader.is_over
 
     def _note(self, delta: Delta) -> None:
@@ -116,7 +122,8 @@ async def collected(
     answers = [Answer(reader=reader()) for _ in wanted]
 
     async def hear(at: int, event: Text | Done) -> bool:
-        return answers[at].take(event)
+        answers[at].take(event)
+        return answers[at].is_over
 
     await give(engine, wanted, hear, account)
     return answers

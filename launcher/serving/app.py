@@ -8,11 +8,12 @@ from fastapi import FastAPI
 
 from launcher import __version__
 from launcher.serving import failures, listing, openai
+from launcher.serving.ollama import routes
 
 if TYPE_CHECKING:
     from launcher.serving.fleet import Fleet
 
-ROUTERS = (openai.router, listing.router)
+ROUTERS = (openai.router, listing.router, routes.router)
 
 
 def create_app(fleet: Fleet) -> FastAPI:

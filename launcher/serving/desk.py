@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """One request of OpenAI's interface."""
+    """One request to a model."""
 
     request: Request
     fleet: Fleet
     served: Served
     account: Account
+    keep_alive: float | None = None
+    """Seconds for which the model is to stay loaded afterwards; None: as the fleet has it."""
 
     def engine(self) -> AbstractAsyncContextManager[SharedEngine]:
         """The model's engine, loaded if it is not; raises as `Fleet.engine` does."""
-        return self.fleet.engine(self.served.name)
+        return self.fleet.engine(self.served.name, self.keep_alive)
 
     @property
     def notice(self) -> dict[str, Any]:
@@ -50,9 +52,9 @@ class Desk:
         body = failures.as_bytes({**found, "launcher": self.notice})
         return Response(body, headers=self._headers(), media_type="application/json")
 
-    def stream(self, produce: Callable[[Write], Awaitable[None]]) -> Response:
-        """An answer that is sent as it comes."""
-        return Stream(produce, headers=self._headers)
+    def stream(self, produce: Callable[[Write], Awaitable[None]], **more: Any) -> Response:
+        """An answer that is sent as it comes; `more` is for the `Stream`."""
+        return Stream(produce, headers=self._headers, **more)
 
     def _headers(self) -> dict[str, str]:
         return notices.headers(self.served.judgement.decision)
@@ -64,7 +66,7 @@ def fleet_of(request: Request) -> Fleet:
     return fleet
 
 
-def desk(request: Request, model: str) -> Desk:
+def desk(request: Request, model: str, keep_alive: float | None = None) -> Desk:
     """Finds the model; where there is only one, it need not be named.
 
     Raises `UnknownModel` or `BadRequest`.
@@ -76,7 +78,7 @@ def desk(request: Request, model: str) -> Desk:
     served = fleet.served(model or names[0])
     account = accounts.of(request.scope)
     account.model = served.name
-    return Desk(request=request, fleet=fleet, served=served, account=account)
+    return Desk(request=request, fleet=fleet, served=served, account=account, keep_alive=keep_alive)
 
 
 @cache

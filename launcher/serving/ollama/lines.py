@@ -55,13 +55,22 @@ class Lines:
         return {"response": text, **fields}
 
 
-def end(done: Done, *, loading: float, total: float) -> dict[str, Any]:
-    """How an answer ended: the reason, counts, and durations (given in seconds) in nanoseconds."""
-    return {
+def end(done: Done | None, *, loading: float, total: float) -> dict[str, Any]:
+    """How an answer ended: the reason, counts, and durations (given in seconds) in nanoseconds.
+
+    Nothing was counted of an answer that was ended here, after the one call that was wanted.
+    """
+    reason = "length" if done is not None and done.reason in _LENGTH else "stop"
+    found = {
         "done": True,
-        "done_reason": "length" if done.reason in _LENGTH else "stop",
+        "done_reason": reason,
         "total_duration": nanoseconds(total),
         "load_duration": nanoseconds(loading),
+    }
+    if done is None:
+        return found
+    return {
+        **found,
         "prompt_eval_count": done.prompt_tokens,
         "prompt_eval_duration": nanoseconds(done.prompt_seconds),
         "eval_count": done.tokens,

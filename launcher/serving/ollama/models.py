@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+import re
 from typing import Any
 
 from launcher.flow import Judgement
@@ -11,11 +11,15 @@ from launcher.licensing import policy
 from launcher.licensing.policy import Licence
 from launcher.models import quants
 from launcher.models.gguf import Header, Summary
+from launcher.serving import notices
+from launcher.serving.tools.reasoning import TAGS
 
 TEMPLATE = "tokenizer.chat_template"
 MAX_LISTED = 64  # elements; longer arrays are left out, as Ollama leaves them out
 # Ollama gives these in places of their own.
 _ELSEWHERE = frozenset({TEMPLATE, "general.name"})
+# What templates of models that reason have: the marks around it, or a variable that asks for it.
+_REASONING = (*(mark for mark, _ in TAGS), "enable_thinking", "reasoning_effort")
 _SIZES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
@@ -33,33 +37,25 @@ def entry(name: str, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def running(
-    name: str, judgement: Judgement, *, context: int, size: int, expires: float | None
-) -> dict[str, Any]:
-    """A model that is loaded: `size` bytes in memory; unloaded at `expires` if nobody asks.
-
-    `expires` is in seconds since 1970; None: not by itself.
-    """
+def running(name: str, judgement: Judgement, *, context: int) -> dict[str, Any]:
+    """A model that is loaded, with a context of so many tokens."""
     found = entry(name, judgement)
     del found["modified_at"]
-    never = datetime.datetime.max.replace(tzinfo=datetime.UTC)
-    when = never if expires is None else datetime.datetime.fromtimestamp(expires, datetime.UTC)
-    extra = {"expires_at": stamp(when), "size": size, "size_vram": 0, "context_length": context}
-    return {**found, **extra}
+    never = stamp(datetime.datetime.max.replace(tzinfo=datetime.UTC))
+    return {**found, "expires_at": never, "size_vram": 0, "context_length": context}
 
 
-def shown(
-    judgement: Judgement, *, context: int | None, tools: bool, thinks: bool
-) -> dict[str, Any]:
+def shown(judgement: Judgement, *, context: int | None) -> dict[str, Any]:
     """All about one model; `context` is what it is loaded with, in tokens."""
     header = judgement.bundle.main.header
     parameters = "" if context is None else f"num_ctx                        {context}"
-    abilities = {"completion": True, "tools": tools, "thinking": thinks}
+    knows_tools = re.search(r"\btools\b", _template(judgement)) is not None
+    abilities = {"completion": True, "tools": knows_tools, "thinking": thinks(judgement)}
     return {
         "license": licence_text(judgement),
         "modelfile": "",
         "parameters": parameters,
-        "template": "" if header is None else header.text(TEMPLATE) or "",
+        "template": _template(judgement),
         "details": details(judgement),
         "model_info": {} if header is None else model_info(header),
         "capabilities": [name for name, has in abilities.items() if has],
@@ -71,12 +67,7 @@ def shown(
 def terms(judgement: Judgement) -> dict[str, Any]:
     """What binds whoever uses the model; Ollama's API has no place for it."""
     decision = judgement.decision
-    return {
-        "verdict": str(decision.verdict),
-        "code": decision.code,
-        "licence": decision.licence,
-        "duties": [bound.duty.text for bound in decision.duties],
-    }
+    return {"verdict": str(decision.verdict), "code": decision.code, **notices.of(decision)}
 
 
 def details(judgement: Judgement) -> dict[str, Any]:
@@ -162,8 +153,12 @@ def stamp(moment: datetime.datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def speaks_of(judgement: Judgement, words: Sequence[str]) -> bool:
-    """Whether the template in the model's file names one of these."""
+def thinks(judgement: Judgement) -> bool:
+    """Whether the model reasons before it answers, as far as its template tells."""
+    template = _template(judgement)
+    return any(word in template for word in _REASONING)
+
+
+def _template(judgement: Judgement) -> str:
     header = judgement.bundle.main.header
-    template = "" if header is None else header.text(TEMPLATE) or ""
-    return any(word in template for word in words)
+    return "" if header is None else header.text(TEMPLATE) or ""

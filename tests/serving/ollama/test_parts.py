@@ -16,18 +16,18 @@ from launcher.engine.sampling import RANDOM, Sampling
 from launcher.models.gguf import Entry, Header, Summary, ValueType
 from launcher.serving.failures import BadRequest
 from launcher.serving.ollama import asking, lines, models
-from launcher.serving.ollama.schemas import ChatRequest, GenerateRequest, Options
-
-CONTEXT = 2048
+from launcher.serving.ollama.schemas import OllamaChatRequest, OllamaGenerateRequest, Options
 
 
-def chat(**body: Any) -> ChatRequest:
+def chat(**body: Any) -> OllamaChatRequest:
     asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **body}
-    return ChatRequest.model_validate_json(json.dumps(asked))
+    return OllamaChatRequest.model_validate_json(json.dumps(asked))
 
 
-def generate(**body: Any) -> GenerateRequest:
-    return GenerateRequest.model_validate_json(json.dumps({"model": "m", "prompt": "Hi", **body}))
+def generate(**body: Any) -> OllamaGenerateRequest:
+    return OllamaGenerateRequest.model_validate_json(
+        json.dumps({"model": "m", "prompt": "Hi", **body})
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_options_become_llama_cpps_settings() -> None:
         "num_thread": 8,
         "num_keep": None,
     }
-    wanted = asking.of_chat(chat(options=options), CONTEXT)
+    wanted = asking.of_chat(chat(options=options))
     sampling = Sampling(**wanted.sampling)
     assert (sampling.mirostat_ent, sampling.mirostat_lr, sampling.seed) == (4.0, 0.2, 7)
     assert (sampling.top_k, sampling.repeat_last_n, sampling.repeat_penalty) == (12, -1, 1.1)
@@ -75,15 +75,15 @@ def test_options_become_llama_cpps_settings() -> None:
 
 
 def test_what_is_left_out_keeps_the_defaults() -> None:
-    wanted = asking.of_chat(chat(), CONTEXT)
+    wanted = asking.of_chat(chat())
     assert Sampling(**wanted.sampling) == Sampling()
-    assert (wanted.max_tokens, wanted.stop, wanted.json_schema) == (None, (), "")
+    assert (wanted.max_tokens, wanted.stop, wanted.json_schema) == (None, [], "")
     assert asking.sampling(Options(seed=-1)) == {"seed": RANDOM}
 
 
 @pytest.mark.parametrize("limit", [-2, -1, 0])
 def test_no_limit_is_no_limit(limit: int) -> None:
-    wanted = asking.of_generate(generate(options={"num_predict": limit}), CONTEXT)
+    wanted = asking.of_generate(generate(options={"num_predict": limit}))
     assert wanted.max_tokens is None
 
 
@@ -97,8 +97,10 @@ def test_no_limit_is_no_limit(limit: int) -> None:
         {"temperature": -1},
         {"temperature": "hot"},
         {"mirostat": 3},
-        {"stop": [""]},
-        {"seed": 1 << 40},
+        {"stop": [""] * 99},
+        {"top_k": 1.5},
+        {"temperature": float("inf")},
+        {"seed": 1 << 70},
         {"lora": "/etc/passwd"},
     ],
 )
@@ -108,9 +110,10 @@ def test_an_option_that_cannot_be_kept_to_is_refused(options: dict[str, Any]) ->
 
 
 def test_a_longer_context_is_refused_with_numbers_and_a_shorter_one_taken() -> None:
-    asking.of_chat(chat(options={"num_ctx": CONTEXT}), CONTEXT)
+    asking.refuse_context(None, 2048)
+    asking.refuse_context(Options(num_ctx=2048), 2048)
     with pytest.raises(BadRequest, match=r"4096 tokens.*2048"):
-        asking.of_chat(chat(options={"num_ctx": 4096}), CONTEXT)
+        asking.refuse_context(Options(num_ctx=4096), 2048)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +121,10 @@ def test_a_longer_context_is_refused_with_numbers_and_a_shorter_one_taken() -> N
     [("template", "{{ .Prompt }}"), ("suffix", "}"), ("context", [1, 2]), ("images", ["aGk="])],
 )
 def test_what_generate_cannot_do_is_refused_and_named(field: str, value: Any) -> None:
-    with pytest.raises(BadRequest) as refusal:
-        asking.of_generate(generate(**{field: value}), CONTEXT)
-    assert refusal.value.param == field
+    with pytest.raises(ValidationError) as refusal:
+        generate(**{field: value})
+    (fault,) = refusal.value.errors()
+    assert fault["ctx"]["param"] == field
 
 
 @pytest.mark.parametrize("field", ["template", "suffix", "context", "images"])
@@ -128,22 +132,22 @@ def test_what_generate_cannot_do_is_refused_and_named(field: str, value: Any) ->
 def test_what_is_empty_asks_for_nothing(field: str, nothing: str | None) -> None:
     empty = [] if field in ("context", "images") else ""
     value = empty if nothing else None
-    wanted = asking.of_generate(generate(**{field: value}), CONTEXT)
+    wanted = asking.of_generate(generate(**{field: value}))
     assert wanted.messages == [{"role": "user", "content": "Hi"}]
 
 
 def test_images_in_a_message_are_refused() -> None:
     message = {"role": "user", "content": "What is it?", "images": ["aGk="]}
     with pytest.raises(BadRequest, match="text"):
-        asking.of_chat(chat(messages=[message]), CONTEXT)
+        asking.of_chat(chat(messages=[message]))
 
 
 def test_a_raw_prompt_passes_the_template_by_and_a_system_message_goes_first() -> None:
-    assert asking.of_generate(generate(raw=True), CONTEXT).prompt == "Hi"
-    wanted = asking.of_generate(generate(system="Be brief."), CONTEXT)
+    assert asking.of_generate(generate(raw=True)).prompt == "Hi"
+    wanted = asking.of_generate(generate(system="Be brief."))
     assert [message["role"] for message in wanted.messages] == ["system", "user"]
     with pytest.raises(BadRequest, match="raw"):
-        asking.of_generate(generate(raw=True, system="Be brief."), CONTEXT)
+        asking.of_generate(generate(raw=True, system="Be brief."))
 
 
 def test_calls_of_tools_become_openais_form() -> None:
@@ -153,10 +157,32 @@ def test_calls_of_tools_become_openais_form() -> None:
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "content": "no", "tool_name": "weather"},
     ]
-    _, asked, answered = asking.of_chat(chat(messages=messages), CONTEXT).messages
+    _, asked, answered = asking.of_chat(chat(messages=messages)).messages
     (sent,) = asked["tool_calls"]
     assert (sent["type"], sent["function"]["name"]) == ("function", "weather")
-    assert answered == {"role": "tool", "content": "no", "name": "weather"}
+    assert answered["tool_call_id"] == sent["id"]
+
+
+def test_results_find_the_calls_that_they_answer() -> None:
+    def call(name: str, **more: str) -> dict[str, Any]:
+        return {"function": {"name": name, "arguments": {}}, **more}
+
+    def result(**more: str) -> dict[str, Any]:
+        return {"role": "tool", "content": "", **more}
+
+    calls = [call("a"), call("b"), call("a"), call("c", id="given")]
+    results = [
+        result(tool_name="b"),
+        result(tool_name="a"),
+        result(tool_call_id="given"),
+        result(),
+        result(tool_name="unheard-of"),
+    ]
+    messages = [{"role": "assistant", "tool_calls": calls}, *results]
+    first, *answers = asking.of_chat(chat(messages=messages)).messages
+    ids = [call["id"] for call in first["tool_calls"]]
+    found = [answer.get("tool_call_id") for answer in answers]
+    assert found == [ids[1], ids[0], "given", ids[2], None]
 
 
 @pytest.mark.parametrize(
@@ -186,10 +212,8 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 def test_json_asks_for_an_object_and_a_schema_for_itself() -> None:
     schema = {"type": "object", "properties": {"age": {"type": "integer"}}}
-    assert json.loads(asking.of_chat(chat(format="json"), CONTEXT).json_schema) == {
-        "type": "object"
-    }
-    assert json.loads(asking.of_chat(chat(format=schema), CONTEXT).json_schema) == schema
+    assert json.loads(asking.of_chat(chat(format="json")).json_schema) == {"type": "object"}
+    assert json.loads(asking.of_chat(chat(format=schema)).json_schema) == schema
     with pytest.raises(ValidationError):
         chat(format="yaml")
 
@@ -225,7 +249,7 @@ def test_an_end_has_counts_and_nanoseconds() -> None:
 def test_a_model_is_shown_with_its_facts_and_its_licence(smollm2: Path, asker: Asker) -> None:
     with flow.judged(Request(model="smollm2:135m"), asker) as judgement:
         listed = models.entry("smollm2:135m", judgement)
-        shown = models.shown(judgement, context=None, tools=False, thinks=False)
+        shown = models.shown(judgement, context=None)
     assert listed["size"] == smollm2.stat().st_size
     assert listed["details"]["family"] == "llama"
     assert listed["details"]["quantization_level"] == "Q4_1"
