@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 
@@ -30,9 +31,11 @@ _NO_MEMORY = (
     "unable to allocate",
     "Cannot allocate",
     "mem_buffer != NULL",
+    "could not reserve space",
     "can't start new thread",
     "Thread creation failed",
 )
+_NO_ROOM = re.compile(r"failed to map segment from shared object(?!: )")
 
 
 def not_confined(level: str) -> Unsupported:
@@ -60,7 +63,7 @@ def _load_error(parts: Sequence[Part], words: str) -> LauncherError:
     if "unknown model architecture" in words:
         line = _first(words, "unknown model architecture")
         return Unsupported(f"The engine cannot run {name}: {line}")
-    if any(said in words for said in _NO_MEMORY):
+    if _lacks_memory(words):
         return DoesNotFit(
             f"There was not enough memory to load {name}",
             hint=_SMALLER,
@@ -71,6 +74,11 @@ def _load_error(parts: Sequence[Part], words: str) -> LauncherError:
         f"The engine could not load {name}: {last}",
         hint="The file is damaged or incomplete. Get it again from where it came from.",
     )
+
+
+def _lacks_memory(words: str) -> bool:
+    # The dynamic linker names no cause where a library finds no room; else it names one.
+    return any(said in words for said in _NO_MEMORY) or _NO_ROOM.search(words) is not None
 
 
 def _telling(words: str) -> str:
@@ -98,6 +106,8 @@ def generation_error(reply: Message, last_words: str) -> LauncherError:
         )
     if reply["kind"] == "template":
         return _template_error(reply["cause"], reply["message"])
+    if _lacks_memory(reply["message"]):
+        return DoesNotFit("There was not enough memory to answer", hint=_SMALLER)
     return LauncherError(f"The engine could not answer: {reply['message']}")
 
 
@@ -131,7 +141,7 @@ def nonsense() -> EngineDied:
 def died(status: int, last_words: str) -> EngineDied:
     """The worker's end as a sentence and a remedy."""
     last = last_words.splitlines()[-1] if last_words else ""
-    if any(words in last_words for words in _NO_MEMORY):
+    if _lacks_memory(last_words):
         return _out_of_memory(f" and was ended by {_name(-status)}" if status < 0 else "")
     if status >= 0:
         return EngineDied(f"The engine ended unexpectedly: {last or f'exit code {status}'}")

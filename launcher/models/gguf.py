@@ -35,6 +35,7 @@ DEFAULT_ALIGNMENT = 32  # bytes
 MAX_ALIGNMENT = 1 << 20  # bytes
 
 _KEY = re.compile(rb"[A-Za-z0-9_.\-]{1,127}")
+_UTF8 = frozenset(range(0xF5)) - {0xC0, 0xC1}  # the bytes that occur in it (RFC 3629, 4)
 _TENSOR_NAME = re.compile(rb"[\x21-\x7e]{1,63}")
 
 
@@ -87,6 +88,8 @@ class Summary:
     """Of the bytes in the file (strings with their length before them); only for the tokens."""
     distinct: int = -1
     """How many tokens the engine can tell apart; -1 where that was not counted."""
+    lacking: int = 0
+    """How many bytes of texts in UTF-8 have no token of their own; only for the tokens."""
 
 
 Scalar: TypeAlias = bool | int | float | str
@@ -402,9 +405,9 @@ class _Reader:
         if length > MAX_TOKENS:
             raise HeaderError(f"the vocabulary has {length} tokens; at most {MAX_TOKENS} may be")
         start = self.position
-        distinct = _distinct(self._kept_strings(length))
+        different = _different(self._kept_strings(length))
         digest = hashlib.sha256(self.window.data[start : self.position]).hexdigest()
-        return Summary(ValueType.STRING, length, digest, distinct)
+        return Summary(ValueType.STRING, length, digest, len(different), _lacking(different))
 
     def _kept_strings(self, length: int) -> list[bytes]:
         """Reads strings; the loop is as tight as that of `_skip_strings`."""
@@ -439,13 +442,18 @@ class _Reader:
         return Tensor(name, shape, kind, self._unsigned(_LENGTH))
 
 
-def _distinct(tokens: list[bytes]) -> int:
-    """How many tokens are left when the engine cuts them at a NUL and names the empty ones."""
+def _different(tokens: list[bytes]) -> set[bytes]:
+    """The tokens that are left when the engine cuts them at a NUL and names the empty ones."""
     different = set(tokens)
     if b"" in different or b"\0" in b"".join(different):
         seen = (token.partition(b"\0")[0] for token in tokens)
         different = {token or b"[EMPTY_%d]" % index for index, token in enumerate(seen)}
-    return len(different)
+    return different
+
+
+def _lacking(tokens: set[bytes]) -> int:
+    """How many bytes of UTF-8 are no token, neither as `<0x0A>` nor as they are."""
+    return sum(b"<0x%02X>" % byte not in tokens and bytes([byte]) not in tokens for byte in _UTF8)
 
 
 def printable(raw: bytes) -> str:

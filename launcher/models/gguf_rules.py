@@ -13,7 +13,8 @@ import unicodedata
 from collections.abc import Iterator
 
 from launcher.errors import HeaderError
-from launcher.models import ggml
+from launcher.models import attention_rules, ggml
+from launcher.models.attention_rules import numbers
 from launcher.models.gguf import (
     MAX_KEPT_STRING,
     TOKENS,
@@ -38,8 +39,9 @@ _STATEMENT = re.compile(
     r"|(source\.)?(repo_)?url|base_model\.\d+\.(name|organization|version|(repo_)?url))"
 )
 _TAGS = "general.tags"
+_TOKENIZER, _SENTENCEPIECE = "tokenizer.ggml.model", "llama"
 _TEXTS = (
-    "tokenizer.ggml.model",
+    _TOKENIZER,
     "tokenizer.ggml.pre",
     "tokenizer.chat_template",
     "adapter.type",
@@ -74,31 +76,6 @@ _WIDTHS = (
 _ROPE_SCALING = ("none", "linear", "yarn", "longrope")
 _CONVOLVED = ("shortconv.conv.weight", "ssm_conv1d.weight")  # no other type is implemented
 _DROPS_ONE_EXPERT = ("hunyuan-dense", "hunyuan_vl")  # the engine takes one expert for none there
-
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Architectures whose graph asserts that the keys and the values of a head are of one width, and
-# that positions turn all of it. Of the second set, they may turn a part.
-# Source: the graphs in llama.cpp's src/models/, as vendored by llama-cpp-python 0.3.36.
-_ONE_WIDTH = _names(
-    "apertus arcee arctic baichuan chameleon codeshell cogvlm cohere2moe dbrx deci deepseek dots1 "
-    "dream ernie4_5 ernie4_5-moe exaone exaone-moe exaone4 falcon granite granite_swa granitemoe "
-    "graniteswitch grok grovemoe hunyuan-dense hunyuan-moe hunyuan_vl hy_v3 internlm2 jais2 llada "
-    "llada-moe llama llama-embed llama4 maincoder mellum minicpm mistral3 olmo olmo2 olmoe orion "
-    "paddleocr pangu-embedded plamo pockettts qwen2 qwen2moe qwen2vl qwen3 qwen3moe qwen3vl "
-    "qwen3vlmoe rnd1 seed_oss smallthinker smollm3 starcoder2 talkie xverse"
-)
-_KEYS_AS_VALUES = _names(
-    "afmoe bailingmoe2 bert bitnet bloom chatglm cohere2 command-r dflash eagle3 eurobert glm4 "
-    "glm4moe gpt2 gptneox granitehybrid jais jina-bert-v2 jina-bert-v3 laguna maple minimax-01 "
-    "minimax-m2 minimax-m3 modern-bert mpt muse-glimmer nanbeige nemotron nemotron_h "
-    "nemotron_h_moe neo-bert nomic-bert nomic-bert-moe openelm phi2 phi3 phimoe qwen qwen35 "
-    "qwen35moe refact spark2_5 stablelm starcoder t5 t5encoder"
-)
-_OWN_WIDTHS = ("attention.key_length_swa", "attention.value_length_swa", "rope.dimension_count_swa")
 _WHOLE_NUMBERS = frozenset(
     {
         ValueType.UINT8,
@@ -124,7 +101,7 @@ def check(header: Header) -> None:
     _check_architecture(header)
     _check_vocabulary(header)
     if header.complete:
-        _check_heads(header)
+        attention_rules.check(header)
         _check_tensors(header)
         _check_extent(header)
 
@@ -219,9 +196,9 @@ def _check_count(header: Header, name: str) -> None:
         return
     if entry.type not in _WHOLE_NUMBERS:
         raise HeaderError(f"'{key}' is not a whole number")
-    if any(value < 0 for value in _numbers(entry)):
+    if any(value < 0 for value in numbers(entry)):
         raise HeaderError(f"'{key}' is negative")
-    if name in _WIDTHS and any(value > MAX_WIDTH for value in _numbers(entry)):
+    if name in _WIDTHS and any(value > MAX_WIDTH for value in numbers(entry)):
         raise HeaderError(f"'{key}' is greater than {MAX_WIDTH}")
 
 
@@ -231,11 +208,6 @@ def _check_not_negative(header: Header, name: str) -> None:
     # Turned round: it also catches what is no number.
     if entry is not None and isinstance(entry.value, float) and not entry.value >= 0:
         raise HeaderError(f"'{key}' is {entry.value}, which the engine would not survive")
-
-
-def _numbers(entry: Entry) -> Iterator[int]:
-    values = entry.value if isinstance(entry.value, tuple) else (entry.value,)
-    return (value for value in values if isinstance(value, int))
 
 
 def _check_layers(header: Header) -> None:
@@ -255,7 +227,7 @@ def _check_experts(header: Header) -> None:
     if count <= 1 and header.architecture in _DROPS_ONE_EXPERT:
         return
     used = header.metadata.get(f"{header.architecture}.expert_used_count")
-    most = max(_numbers(used), default=0) if used is not None else 0
+    most = max(numbers(used), default=0) if used is not None else 0
     if most > count or (count and not most):
         raise HeaderError(f"{most} of the model's {count} experts are said to be used")
     _check_expert_groups(header, count)
@@ -270,39 +242,6 @@ def _check_expert_groups(header: Header, experts: int) -> None:
         raise HeaderError(f"the model has {experts} experts in {groups} groups, {used} used")
 
 
-def _check_heads(header: Header) -> None:
-    """What the engine asserts of the widths of a head, or divides by."""
-    architecture, embedding = header.architecture, header.parameter("embedding_length")
-    turned = architecture in _ONE_WIDTH
-    if embedding is None or not (turned or architecture in _KEYS_AS_VALUES):
-        return
-    heads = _heads(header)
-    if turned and not any(heads):
-        raise HeaderError("the model has no attention heads")
-    if not heads or not heads[0] or any(header.parameter(name) for name in _OWN_WIDTHS):
-        return
-    share = embedding // heads[0]
-    key = _width(header, "attention.key_length", share)
-    value = _width(header, "attention.value_length", share)
-    position = _width(header, "rope.dimension_count", key) if turned else key
-    if not key == value == position:
-        raise HeaderError(
-            f"the heads have keys {key} wide and values {value} wide, and positions turn "
-            f"{position} of it; the engine needs one width for {architecture}"
-        )
-
-
-def _heads(header: Header) -> list[int]:
-    """The attention heads, layer by layer where they are given so."""
-    entry = header.metadata.get(f"{header.architecture}.attention.head_count")
-    return list(_numbers(entry)) if entry is not None else []
-
-
-def _width(header: Header, name: str, default: int) -> int:
-    width = header.parameter(name)
-    return default if width is None else width
-
-
 def _check_vocabulary(header: Header) -> None:
     entry = header.metadata.get(TOKENS)
     if entry is None:
@@ -315,6 +254,12 @@ def _check_vocabulary(header: Header) -> None:
         raise HeaderError(
             f"the vocabulary has {count} tokens, {count - distinct} of them twice, "
             "which the engine would not survive"
+        )
+    lacking = entry.value.lacking
+    if lacking and header.text(_TOKENIZER) == _SENTENCEPIECE:
+        # What is no token is looked up byte by byte: llama_vocab::byte_to_token.
+        raise HeaderError(
+            f"the vocabulary has no tokens for {lacking} bytes, which the engine would not survive"
         )
     for key in _PER_TOKEN:
         _check_per_token(header, key, count)

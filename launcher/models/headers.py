@@ -16,7 +16,7 @@ from launcher.files import read_bounded, write_atomically
 from launcher.models.bundle import PinnedFile, Stamp, read_header
 from launcher.models.gguf import Entry, Header, Summary, Tensor, Value, ValueType
 
-FORM = 1  # of the kept files; another number makes them all stale
+FORM = 2  # of the kept files; another number makes them all stale
 KEPT = 200  # headers
 MAX_SIZE = 8 << 20  # bytes of one
 
@@ -65,6 +65,7 @@ def _entry_table(entry: Entry) -> list[Any]:
             "length": value.length,
             "sha256": value.sha256,
             "distinct": value.distinct,
+            "lacking": value.lacking,
         }
     else:
         kept = list(value) if isinstance(value, tuple) else value
@@ -89,7 +90,7 @@ def _header(table: dict[str, Any]) -> Header:
 def _entry(kind: int, is_array: bool, kept: Any) -> Entry:
     value: Value = kept
     if isinstance(kept, dict):
-        value = Summary(ValueType(kept["type"]), kept["length"], kept["sha256"], kept["distinct"])
+        value = Summary(**{**kept, "type": ValueType(kept["type"])})
     elif isinstance(kept, list):
         value = tuple(kept)
     return Entry(ValueType(kind), value, is_array)

@@ -131,14 +131,14 @@ def test_strings_are_read_across_the_end_of_what_was_fetched(shift: int) -> None
         assert found.number("a.b") == 7
         assert len(data) > gguf.FIRST_WINDOW
     digest = hashlib.sha256(payload[12:]).hexdigest()
-    assert found.metadata[gguf.TOKENS].value == Summary(ValueType.STRING, 5000, digest, 5000)
+    assert found.metadata[gguf.TOKENS].value == Summary(ValueType.STRING, 5000, digest, 5000, 243)
 
 
 def test_tokens_are_counted_and_hashed_but_not_kept() -> None:
     tokens = ("<unk>", "<s>", "ü")
     found = read(header([entry(gguf.TOKENS, tokens)]))
     digest = hashlib.sha256(b"".join(string(token) for token in tokens)).hexdigest()
-    assert found.metadata[gguf.TOKENS].value == Summary(ValueType.STRING, 3, digest, 3)
+    assert found.metadata[gguf.TOKENS].value == Summary(ValueType.STRING, 3, digest, 3, 243)
     assert found.vocabulary == 3
 
 
@@ -157,6 +157,22 @@ def test_tokens_are_told_apart_as_the_engine_does_it(tokens: list[bytes], distin
     value = read(header([entry(gguf.TOKENS, tokens)])).metadata[gguf.TOKENS].value
     assert isinstance(value, Summary)
     assert (value.length, value.distinct) == (len(tokens), distinct)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lacking"),
+    [
+        pytest.param([b"<0x%02X>" % byte for byte in range(256)], 0, id="every byte by its number"),
+        pytest.param([bytes([byte]) for byte in range(1, 256)], 1, id="as it is, all but the NUL"),
+        pytest.param([b"<0x%02X>" % byte for byte in range(128)], 115, id="ASCII alone"),
+        pytest.param([b"<0x%02x>" % byte for byte in range(0xF5)], 143, id="in small letters"),
+        pytest.param([b"abc"], 243, id="none: all that UTF-8 has"),
+    ],
+)
+def test_bytes_without_a_token_are_counted(tokens: list[bytes], lacking: int) -> None:
+    value = read(header([entry(gguf.TOKENS, tokens)])).metadata[gguf.TOKENS].value
+    assert isinstance(value, Summary)
+    assert value.lacking == lacking
 
 
 def test_without_tokens_the_vocabulary_is_what_the_header_says() -> None:
@@ -680,7 +696,7 @@ SMALL_MODEL = header(
         entry("split.no", Entry(ValueType.UINT16, 0)),
         entry("split.count", Entry(ValueType.UINT16, 1)),
         entry("general.alignment", 32),
-        entry("tokenizer.ggml.model", "llama"),
+        entry("tokenizer.ggml.model", "gpt2"),
         entry(gguf.TOKENS, ["<unk>", "a", "b"]),
         entry("tokenizer.ggml.scores", [0.0, 1.0, 2.0]),
         entry("tokenizer.ggml.bos_token_id", 1),

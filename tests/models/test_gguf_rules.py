@@ -353,6 +353,10 @@ def test_a_width_that_would_come_round_to_a_small_one_is_refused(
         ("nemotron_h", {"attention.head_count": [0, 4]}),
         ("deepseek2", {"attention.key_length": 192, "attention.value_length": 128}),
         ("mamba", {"attention.head_count": 0}),
+        ("gemma", {"rope.dimension_count": 16}),
+        ("gemma", {"rope.dimension_count": 32, "attention.key_length": 32}),
+        ("gemma4", {"attention.key_length_swa": 8, "rope.dimension_count_swa": 8}),
+        ("gpt2", {"rope.dimension_count": 64}),
         ("exaone4", {"attention.key_length_swa": 32, "attention.value_length_swa": 32}),
         ("a-new-one", {"attention.head_count": 0, "rope.dimension_count": 8}),
     ],
@@ -377,6 +381,10 @@ def test_heads_of_the_widths_that_an_architecture_has_are_accepted(
         ("qwen3", {"attention.key_length": 32}, "keys 32 wide and values 16 wide"),
         ("llama4", {"attention.value_length": 8}, "keys 16 wide and values 8 wide"),
         ("phi3", {"attention.value_length": 8}, "keys 16 wide and values 8 wide"),
+        ("gemma", {"rope.dimension_count": 18}, "positions turn 18 of heads 16 wide"),
+        ("gemma", {"rope.dimension_count": 15}, "positions turn 15 of heads 16 wide"),
+        ("deepseek2", {"rope.dimension_count": 32}, "positions turn 32 of heads 16 wide"),
+        ("gemma3", {"rope.dimension_count_swa": 32}, "positions turn 32 of heads 16 wide"),
     ],
 )
 def test_heads_on_whose_width_the_engine_would_die_are_refused(
@@ -489,6 +497,15 @@ def test_a_vocabulary_that_the_engine_would_abort_on_is_refused(
     tokens: Written, words: str, tmp_path: Path
 ) -> None:
     refuse(model(tmp_path, {gguf.TOKENS: tokens}), words)
+
+
+def test_a_vocabulary_that_looks_bytes_up_has_them_all(tmp_path: Path) -> None:
+    without = [token.replace("<0x41>", "letter") for token in TOKENS]
+    refuse(model(tmp_path, {gguf.TOKENS: without}), "no tokens for 1 bytes")
+    read(model(tmp_path, {gguf.TOKENS: [token.replace("<0x41>", "A") for token in TOKENS]}))
+    read(model(tmp_path, {gguf.TOKENS: [token.replace("<0xC0>", "letter") for token in TOKENS]}))
+    for other in ("gpt2", "t5", "bert"):
+        read(model(tmp_path, {gguf.TOKENS: without, "tokenizer.ggml.model": other}))
 
 
 @pytest.mark.parametrize("key", ["tokenizer.ggml.scores", "tokenizer.ggml.token_type"])
