@@ -9,11 +9,12 @@ from fastapi import FastAPI
 from launcher import __version__
 from launcher.serving import failures, listing, openai
 from launcher.serving.ollama import routes
+from launcher.serving.responses import router as responses
 
 if TYPE_CHECKING:
     from launcher.serving.fleet import Fleet
 
-ROUTERS = (openai.router, listing.router, routes.router)
+ROUTERS = (openai.router, responses.router, listing.router, routes.router)
 
 
 def create_app(fleet: Fleet) -> FastAPI:
