@@ -43,6 +43,7 @@ class Trip(pydantic.BaseModel):
 
 TRIP = openai.pydantic_function_tool(Trip, name="book")["function"]
 BOOK: Any = {"type": "function", "name": "book", "parameters": TRIP.get("parameters")}
+GO: Any = {"type": "function", "name": "go", "parameters": Place.model_json_schema()}
 NOW: Any = {"type": "function", "name": "now", "parameters": None}
 
 
@@ -98,7 +99,7 @@ def test_the_client_puts_a_stream_together(client: openai.OpenAI) -> None:
     with client.responses.stream(
         **{**PLAIN, "max_output_tokens": 200},
         input="Where to?",
-        tools=[BOOK],
+        tools=[GO],
         tool_choice="required",
     ) as stream:
         kinds = {event.type for event in stream}
@@ -106,7 +107,7 @@ def test_the_client_puts_a_stream_together(client: openai.OpenAI) -> None:
     assert "response.function_call_arguments.delta" in kinds
     (call,) = found.output
     assert call.type == "function_call"
-    Trip.model_validate_json(call.arguments)
+    Place.model_validate_json(call.arguments)
 
 
 def test_a_forced_call_fits_the_schema(client: openai.OpenAI) -> None:
