@@ -57,6 +57,9 @@ _KV_TYPES = {"f16": 1, "q8_0": 8}  # as ggml numbers them
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}  # enum llama_flash_attn_type
 _WARNING = 3  # GGML_LOG_LEVEL_WARN; errors are 4
 _KEPT_LINES = 40
+_LONG = 128  # tokens; computing more takes long enough to ask on the way whether to go on
+_ABORTED = 2  # what llama_decode gives when it was told to stop
+_NEVER = lib.ggml_abort_callback()
 log_lines: list[str] = []
 
 
@@ -270,11 +273,16 @@ class Context:
             if held != token:
                 break
             same += 1
-        if same < len(self.held) and not lib.llama_memory_seq_rm(self._memory, 0, same, -1):
-            lib.llama_memory_clear(self._memory, True)  # recurrent states cannot be cut
-            same = 0
-        del self.held[same:]
-        return same
+        if same < len(self.held):
+            self._drop(same)
+        return len(self.held)
+
+    def _drop(self, length: int) -> None:
+        """Empties the cache from a place on, or all of it: recurrent states cannot be cut."""
+        if lib.llama_memory_seq_rm(self._memory, 0, length, -1):
+            del self.held[length:]
+        else:
+            self.forget()
 
     def forget(self) -> None:
         """Empties the cache: after a failed step nobody knows what is in it."""
@@ -299,15 +307,30 @@ class Context:
             self.forget()
 
     def fill(self, tokens: Sequence[int], stop: Callable[[], bool]) -> bool:
-        """Computes a prompt; False when it was stopped on the way."""
+        """Computes a prompt; False when it was stopped on the way.
+
+        In a long one `stop` is asked before every operation of the engine, some hundred a
+        batch; a token alone has as many, and they take no time that is worth asking in.
+        """
         self.pace.settle()
-        for start in range(0, len(tokens), self.batch):
-            if stop():
-                return False
-            part = tokens[start : start + self.batch]
-            array = (lib.llama_token * len(part))(*part)
-            self._decode(lib.llama_batch_get_one(array, len(part)))
-            self.held.extend(part)
+        asked = lib.ggml_abort_callback(lambda _: stop()) if len(tokens) >= _LONG else _NEVER
+        lib.llama_set_abort_callback(self._context, asked, None)
+        try:
+            return all(
+                self._filled(tokens[start : start + self.batch], stop)
+                for start in range(0, len(tokens), self.batch)
+            )
+        finally:
+            lib.llama_set_abort_callback(self._context, _NEVER, None)
+
+    def _filled(self, part: Sequence[int], stop: Callable[[], bool]) -> bool:
+        if stop():
+            return False
+        array = (lib.llama_token * len(part))(*part)
+        if self._decode(lib.llama_batch_get_one(array, len(part))) == _ABORTED:
+            self._drop(len(self.held))
+            return False
+        self.held.extend(part)
         return True
 
     def step(self, token: int) -> None:
@@ -342,13 +365,15 @@ class Context:
                 raise DecodeFailed("tokens could not be taken out of the cache")
             del self.held[length:]
 
-    def _decode(self, batch: Any) -> None:
+    def _decode(self, batch: Any) -> int:
+        """`_ABORTED` where it was told to stop, else 0."""
         self.pace.begin()
-        status = lib.llama_decode(self._context, batch)
+        status: int = lib.llama_decode(self._context, batch)
         alone = batch.n_tokens == 1
         self.pace.end(0 if alone else self.computing.batch_of(self.pace.threads))
-        if status:
+        if status not in (0, _ABORTED):
             raise DecodeFailed(f"llama_decode gave {status}: {' '.join(log_lines[-2:])}")
+        return status
 
 
 def build() -> str:

@@ -10,7 +10,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from launcher.engine import llama, loading, prefix, prompting, sandbox
 from launcher.engine.answer import Answer, Asked
@@ -106,13 +106,17 @@ class Service:
         prompt = self.prompts.made(message, self.context.size)
         sampler = prompting.sampler(self.context, message)
         number: int = message["number"]
+
+        def unwanted() -> bool:
+            return self.inbox.stopped >= number
+
         asked = Asked(
             prompt=prompt,
             max_tokens=message["max_tokens"],
             stops=message.get("stop", ()),
             send=self.channel.send,
-            unwanted=lambda: self.inbox.stopped >= number,
-            recall=lambda: self._recall(message, prompt),
+            unwanted=unwanted,
+            recall=lambda: self._recall(message, prompt, unwanted),
             guesses=message.get("guesses", True),
             draft=self.draft,
             drafting=Drafting(**message.get("drafting", {})),
@@ -122,7 +126,7 @@ class Service:
         finally:
             sampler.close()
 
-    def _recall(self, message: Message, prompt: Sequence[int]) -> int:
+    def _recall(self, message: Message, prompt: Sequence[int], unwanted: Callable[[], bool]) -> int:
         """Takes up what was kept of the system prompt, or has it kept, where that is wanted.
 
         Gives how many tokens it computed.
@@ -136,7 +140,7 @@ class Service:
         other = [*message["messages"][:1], {"role": "user", "content": "."}]
         alike = self.prompts.tokens(self.prompts.rendered(other))
         common = prefix.shared(prompt[:-1], alike)
-        if common < prefix.LEAST or not self.context.fill(prompt[:common], lambda: False):
+        if common < prefix.LEAST or not self.context.fill(prompt[:common], unwanted):
             return 0
         size, parts = prefix.taken(self.context)
         self.channel.send({"type": "state", "size": size})
