@@ -38,8 +38,13 @@ class Body(Part):
         for name, (harmless, why) in cls.unsupported.items() if isinstance(value, dict) else ():
             given = value.get(name)
             if given is not None and given not in harmless:
-                raise PydanticCustomError("unsupported", "{why}", {"why": why, "param": name})
+                raise refused(why, name, "unsupported")
         return value
+
+
+def refused(why: str, param: str, code: str = "invalid") -> PydanticCustomError:
+    """A fault of a body that names its field."""
+    return PydanticCustomError(code, "{why}", {"why": why, "param": param})
 
 
 def refuse_unwritable(value: object) -> None:
@@ -52,7 +57,7 @@ def refuse_unwritable(value: object) -> None:
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return
-    raise ValueError(f"the body is nested more than {DEEPEST} levels deep")
+    raise ValueError(f"The body is nested more than {DEEPEST} levels deep")
 
 
 def _inside(value: object) -> list[object]:
@@ -69,4 +74,4 @@ def _refuse_halves(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("the body has half of a character (a lone surrogate)") from error
+        raise ValueError("The body has half of a character (a lone surrogate)") from error

@@ -164,14 +164,15 @@ def _first_fault(error: RequestValidationError) -> BadRequest:
     fault = error.errors()[0]
     if fault["type"] == "json_invalid":
         return BadRequest(f"{_PATHS[400]}: {fault['ctx']['error']}")
-    if fault["type"] == "unsupported":
-        return BadRequest(fault["msg"], fault["ctx"]["param"], "unsupported")
+    if "param" in fault.get("ctx", ()):
+        code = "unsupported" if fault["type"] == "unsupported" else None
+        return BadRequest(fault["msg"], fault["ctx"]["param"], code)
     if fault["loc"] == ("body",) and fault["type"] in ("missing", "model_attributes_type"):
         return BadRequest("The body has to be a JSON object, sent as application/json")
     param = _param(fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
     if not param:
-        return BadRequest(message[:1].upper() + message[1:])
+        return BadRequest(message)
     return BadRequest(f"{param}: {message}", param)
 
 

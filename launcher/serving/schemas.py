@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from launcher.serving.bodies import LONGEST_NAME, Body, Number, Part, Stops
+from launcher.serving.bodies import LONGEST_NAME, Body, Number, Part, Stops, refused
 
 MOST_ANSWERS = 16  # to one request: prompts times `n`
 MOST_MESSAGES = 4096
@@ -155,7 +155,7 @@ class Answering(Samplers):
         form = self.response_format
         is_json = self.json_schema is not None or (form is not None and form.type != "text")
         if self.grammar and is_json:
-            raise ValueError("a grammar and a JSON schema rule each other out")
+            raise refused("A grammar and a JSON schema rule each other out", "grammar")
         return self
 
 
@@ -177,7 +177,7 @@ class ChatRequest(Answering):
     @model_validator(mode="after")
     def _whole(self) -> ChatRequest:
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs to be true")
+            raise refused("Log probabilities are asked for with logprobs: true", "top_logprobs")
         return self
 
 
