@@ -6,7 +6,8 @@
     ├── Unanswerable           1   what was asked with a question cannot be kept to
     ├── PersonNeeded           4   a declaration, an acceptance or an answer is missing or wrong
     ├── IntegrityError         6   corrupt, hostile, wrong digest, changed while loading
-    │   └── HeaderError            the header of a GGUF file
+    │   ├── HeaderError            the header of a GGUF file
+    │   └── TemplateFailed         the chat template in one
     ├── EngineDied             7   the worker was ended by a signal
     ├── Unsupported            8   not supported by the engine or this processor
     ├── DoesNotFit             9   too big for this machine's memory
@@ -75,6 +76,10 @@ class IntegrityError(LauncherError):
 
 class HeaderError(IntegrityError):
     """A file's header is not one that may reach the engine."""
+
+
+class TemplateFailed(IntegrityError):
+    """The chat template in a model's file cannot render a conversation."""
 
 
 class EngineDied(LauncherError):

@@ -13,6 +13,7 @@ from launcher.errors import (
     EngineDied,
     IntegrityError,
     LauncherError,
+    TemplateFailed,
     Unanswerable,
     Unsupported,
 )
@@ -104,6 +105,8 @@ def generation_error(reply: Message, last_words: str) -> LauncherError:
             _sentence(reply["message"]),
             hint="Use a longer context (--ctx-size), or a shorter text. Nothing was cut off.",
         )
+    if reply["kind"] == "prompt":
+        return Unanswerable(_sentence(reply["message"]))
     if reply["kind"] == "template":
         return _template_error(reply["cause"], reply["message"])
     if _lacks_memory(reply["message"]):
@@ -124,7 +127,7 @@ def _template_error(cause: str, message: str) -> LauncherError:
             "ended, most likely because the system ran out of memory",
             hint="Run the command again: it starts another.",
         )
-    return IntegrityError(
+    return TemplateFailed(
         _sentence(message),
         hint="The template is a part of the model's file. Get the file from elsewhere.",
     )

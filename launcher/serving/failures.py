@@ -86,6 +86,7 @@ _TABLE: tuple[tuple[type[LauncherError], int, str, str | None, int | None], ...]
     (BadRequest, 400, _INVALID, None, None),
     (errors.ContextFull, 400, _INVALID, "context_length_exceeded", None),
     (errors.Unanswerable, 400, _INVALID, "unanswerable", None),
+    (errors.TemplateFailed, 400, _INVALID, "template_failed", None),
     (UnknownModel, 404, _INVALID, "model_not_found", None),
     (QueueFull, 429, "rate_limit_error", "queue_full", None),
     (BackingOff, 503, _SERVER, "loading_again", None),

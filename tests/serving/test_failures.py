@@ -12,6 +12,7 @@ from launcher.errors import (
     EngineDied,
     IntegrityError,
     LauncherError,
+    TemplateFailed,
     Unanswerable,
 )
 from launcher.serving import failures
@@ -25,6 +26,7 @@ from launcher.serving.failures import BackingOff, BadRequest, QueueFull, Unknown
         (BadRequest("No", "n", "odd"), 400, "odd"),
         (ContextFull("600 tokens, the context holds 512"), 400, "context_length_exceeded"),
         (Unanswerable("The grammar cannot be used"), 400, "unanswerable"),
+        (TemplateFailed("The template takes too long"), 400, "template_failed"),
         (UnknownModel("x", ["y"]), 404, "model_not_found"),
         (QueueFull("x", 9), 429, "queue_full"),
         (BackingOff("x", 0.5, None), 503, "loading_again"),

@@ -346,6 +346,13 @@ def test_what_cannot_be_kept_to_is_refused(
     assert said in found.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(("path", "name"), [("completions", "prompt"), ("embeddings", "input")])
+def test_an_empty_text_is_refused(server: Running, path: str, name: str) -> None:
+    found = server.post(f"/v1/{path}", {"model": MODEL, name: ""})
+    assert found.status_code == 400
+    assert "empty" in found.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings"])
 def test_a_token_that_is_none_is_refused(server: Running, path: str) -> None:
     name = "input" if path == "/v1/embeddings" else "prompt"
