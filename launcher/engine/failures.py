@@ -100,6 +100,8 @@ def generation_error(reply: Message, last_words: str) -> LauncherError:
         said = [line for line in last_words.splitlines() if _BAD_GRAMMAR in line]
         why = reply["message"] or (said or ["it is none"])[-1].rpartition(_BAD_GRAMMAR)[2]
         return Unanswerable(f"The grammar or JSON schema cannot be used: {why}")
+    if reply["kind"] == "prompt":
+        return Unanswerable(_sentence(reply["message"]))
     if reply["kind"] == "context":
         return ContextFull(
             _sentence(reply["message"]),
