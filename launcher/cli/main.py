@@ -20,6 +20,7 @@ from launcher.errors import LauncherError
 # name: (module, one line of help). A test holds them against the commands themselves.
 COMMANDS = {
     "run": ("run", "Chat with a model, or get one answer."),
+    "serve": ("serve", "Serve models to programs, over HTTP."),
     "check": ("check", "Say whether a model may be run, and why. Loads nothing."),
     "pull": ("pull", "Fetch a model, after the gate has allowed it."),
     "show": ("show", "Show what a model is: identity, licence, duties, size."),

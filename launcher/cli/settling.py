@@ -18,13 +18,18 @@ from launcher.licensing.declaration import Declaration
 
 def settle(judgement: Judgement, asker: Asker) -> Judgement:
     """Asks what a person can answer here and now, until nothing of that kind is open."""
+    return settled(judgement, asker)[0]
+
+
+def settled(judgement: Judgement, asker: Asker) -> tuple[Judgement, Asker]:
+    """The same, with the asker as the answers left them: for whoever judges again later."""
     while judgement.decision.verdict is Verdict.ASK and asking.on_terminal():
         answered = _ask_next(judgement, asker)
         if answered is None:
             break
         asker = answered
         judgement = flow.judge(judgement.bundle, asker)
-    return judgement
+    return judgement, asker
 
 
 def _ask_next(judgement: Judgement, asker: Asker) -> Asker | None:

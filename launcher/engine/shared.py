@@ -11,7 +11,7 @@ import json
 import struct
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from launcher.engine import failures
@@ -76,10 +76,14 @@ class _Line(asyncio.Protocol):
 class SharedEngine:
     """A loaded model that many ask at once."""
 
-    def __init__(self, engine: Engine, slots: int) -> None:
-        """Of an engine that was loaded for it; `connect` comes before any question."""
+    def __init__(self, engine: Engine, slots: int, *, most_tokens: int | None = None) -> None:
+        """Of an engine that was loaded for it; `connect` comes before any question.
+
+        No answer gets more than `most_tokens`, whatever is asked.
+        """
         self._engine = engine
         self.slots = slots
+        self._most_tokens = most_tokens
         self.death: EngineDied | None = None
         """Why the worker is gone, once it is."""
         self.at_death: Callable[[], None] | None = None
@@ -90,6 +94,11 @@ class SharedEngine:
     @property
     def loaded(self) -> Loaded:
         return self._engine.loaded
+
+    @property
+    def pid(self) -> int:
+        """Of the worker's process."""
+        return self._engine.worker.process.pid
 
     @property
     def asked(self) -> int:
@@ -109,6 +118,7 @@ class SharedEngine:
 
         Raises `ContextFull`, `EngineDied`, or what else is wrong with what was asked.
         """
+        wanted = replace(wanted, max_tokens=self._allowed(wanted.max_tokens))
         number, answer = self._ask({"type": "generate", **asdict(wanted)})
         try:
             while True:
@@ -124,6 +134,10 @@ class SharedEngine:
                     raise self._failure(number, message)
         finally:
             self._leave(number)
+
+    def _allowed(self, tokens: int | None) -> int | None:
+        limits = [limit for limit in (tokens, self._most_tokens) if limit is not None]
+        return min(limits, default=None)
 
     async def embed(self, prompts: Sequence[str | Sequence[int]]) -> list[Embedding]:
         """A vector for each text. Raises as `generate` does."""

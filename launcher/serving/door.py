@@ -7,7 +7,6 @@ function, and nothing is done for it there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from launcher.serving import account as accounts
 from launcher.serving import limits as limiting
 from launcher.serving import refusal
 from launcher.serving.account import Account
+from launcher.serving.journal import Journal
 from launcher.serving.limits import Limits, RefusedBody
 from launcher.serving.refusal import Header, Refusal
 from launcher.serving.security import Guard
@@ -48,8 +48,7 @@ class Door:
     app: ASGIApp
     guard: Guard
     limits: Limits
-    closed: Callable[[Account, Scope], None]
-    """Told of every request when it is over."""
+    journal: Journal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or lets the application do so."""
@@ -58,12 +57,13 @@ class Door:
             return
         assert scope["type"] == "http", "websockets are turned off"
         account = accounts.opened(scope)
+        self.journal.opened()
         sending = _Sending(send, account, self.guard.cors(scope))
         try:
             await self._pass(scope, receive, sending, account)
         finally:
             account.close()
-            self.closed(account, scope)
+            self.journal.closed(account, scope)
 
     async def _pass(
         self, scope: Scope, receive: Receive, sending: _Sending, account: Account

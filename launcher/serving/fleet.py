@@ -62,6 +62,8 @@ class Terms:
     """Seconds that a model stays loaded when nobody asks; None: for good."""
     queue: int = 64
     """How many questions may wait for a slot, for each model."""
+    most_tokens: int | None = None
+    """Of an answer; None: as many as the context holds."""
     require_sandbox: bool = False
 
 
@@ -216,7 +218,7 @@ class Fleet:
             raise
         finally:
             served.loading = None
-        shared = SharedEngine(engine, self.terms.wishes.slots)
+        shared = SharedEngine(engine, self.terms.wishes.slots, most_tokens=self.terms.most_tokens)
         await shared.connect()
         served.loaded = _Loaded(engine=shared, stack=stack, since=time.monotonic())
         served.error = None

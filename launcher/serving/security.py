@@ -189,13 +189,15 @@ def _no_key(shown: str | None) -> Refusal:
 
 def allowed_hosts(bound: Iterable[str], named: Iterable[str]) -> frozenset[str]:
     """The names a server may be called by; raises ValueError for one that is no host name."""
-    names = set(LOCAL)
-    for text in (*bound, *named):
-        name = _host_name(text.encode("latin-1", "replace")) or _host_name(f"[{text}]".encode())
-        if name is None:
-            raise ValueError(f"{text!a} is not the name of a host")
-        names.add(name)
-    return frozenset(names)
+    return LOCAL | frozenset(map(host, (*bound, *named)))
+
+
+def host(text: str) -> str:
+    """A name or address as it is compared; raises ValueError for what is none."""
+    name = _host_name(text.encode("latin-1", "replace")) or _host_name(f"[{text}]".encode())
+    if name is None:
+        raise ValueError(f"{text!a} is not the name of a host")
+    return name
 
 
 def origin(text: str) -> str:

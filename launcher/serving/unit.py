@@ -6,6 +6,7 @@ The worker confines itself by Landlock and seccomp, so those calls stay allowed.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 CREDENTIALS = {"--api-key-file": "api-keys", "--tls-cert": "tls-cert", "--tls-key": "tls-key"}
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - what units cannot see
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./\[\]-]+")
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
 _WATCHDOG = 60  # seconds
 
 _HARDENING = """\
@@ -148,8 +150,9 @@ def _split(wished: Wished) -> tuple[list[str], dict[str, Path], list[Path]]:
             credentials[credential] = wished.folder / (value if is_one else next(waiting))
             found += [option, f"\0{credential}"]
         elif is_file(argument, wished.folder):
-            files.append(wished.folder / argument)
-            found.append(str(files[-1]))
+            path = wished.folder / argument
+            files += _shards(path)
+            found.append(str(path))
         elif is_one and option.startswith("--") and is_file(value, wished.folder):
             files.append(wished.folder / value)
             found.append(f"{option}={files[-1]}")
@@ -160,7 +163,16 @@ def _split(wished: Wished) -> tuple[list[str], dict[str, Path], list[Path]]:
 
 def is_file(argument: str, folder: Path) -> bool:
     """Whether an argument names a file that is there."""
-    return "/" in argument or argument.endswith(".gguf") if (folder / argument).is_file() else False
+    names_one = "/" in argument or argument.endswith(".gguf")
+    return names_one and (folder / argument).is_file()
+
+
+def _shards(path: Path) -> list[Path]:
+    """A file, and the others that it was cut into."""
+    match = _SHARD.fullmatch(path.name)
+    if match is None:
+        return [path]
+    return sorted(path.parent.glob(f"{glob.escape(match[1])}-*-of-{match[2]}.gguf"))
 
 
 def _environment(variables: Mapping[str, str]) -> Iterator[str]:

@@ -14,11 +14,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from launcher.serving import security, server, sockets
-from launcher.serving.account import Account
 from launcher.serving.door import Door
+from launcher.serving.journal import Journal
 from launcher.serving.keys import KeyFile
 from launcher.serving.limits import Limits
 from launcher.serving.logs import Logs
+from launcher.serving.metrics import Metrics
 from launcher.serving.notify import Notifier
 
 
@@ -68,9 +69,6 @@ async def main(wishes: dict[str, Any]) -> None:
         keys=KeyFile(Path(keys), logs.say) if keys else None,
     )
 
-    def closed(account: Account, scope: Any) -> None:
-        logs.request(account)
-
     context = server.tls(*map(Path, wishes["tls"])) if "tls" in wishes else None
     places = ", ".join(sockets.place(line, tls=context is not None) for line in listeners)
     service = server.Service(
@@ -83,7 +81,9 @@ async def main(wishes: dict[str, Any]) -> None:
         status=lambda: "Counting",
         ready=lambda: logs.say(f"Listening on {places}"),
     )
-    door = Door(app=application(), guard=guard, limits=limits, closed=closed)
+    door = Door(
+        app=application(), guard=guard, limits=limits, journal=Journal(logs=logs, metrics=Metrics())
+    )
     await server.serve(door, service)
 
 
