@@ -18,7 +18,6 @@ from launcher.errors import LauncherError
 
 if TYPE_CHECKING:
     from launcher.serving.endpoint import Endpoint
-    from launcher.serving.fleet import Offer
 
 _TYPED = "launcher.typed"  # in the context: the arguments as they were typed
 
@@ -111,9 +110,6 @@ def command(ctx: click.Context, /, models: tuple[str, ...], **values: Any) -> No
     asker = admitting.admitted(offers, terms.wishes, asker)
     from launcher.serving.running import House, run
 
-    def ready(where: str) -> None:
-        _say_ready(where, offers)
-
     run(
         House(
             fleet=fleet.Fleet(offers, replace(asker, say=logs.say), terms),
@@ -123,7 +119,7 @@ def command(ctx: click.Context, /, models: tuple[str, ...], **values: Any) -> No
             listeners=passed or place.open(),
             tls=tls,
             grace_seconds=grace,
-            ready=ready,
+            ready=lambda line: click.echo(render.safe(line), err=True),
         )
     )
 
@@ -150,11 +146,6 @@ def _requests(models: Sequence[str], values: dict[str, Any]) -> list[Request]:
             "--mmproj, --lora and --draft are for one model: serve one at a time."
         )
     return [first, *others]
-
-
-def _say_ready(where: str, offers: Sequence[Offer]) -> None:
-    names = ", ".join(render.safe(offer.name) for offer in offers)
-    click.echo(f"Listening on {where}, serving {names}", err=True)
 
 
 def _unit(

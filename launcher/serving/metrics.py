@@ -17,6 +17,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -105,6 +106,7 @@ class Metrics:
     """Everything that is counted, in a registry of its own."""
 
     def __init__(self, states: Callable[[], Iterable[ModelState]] = tuple) -> None:
+        disable_created_metrics()
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Models(states))

@@ -36,7 +36,7 @@ class House:
     tls: ssl.SSLContext | None = None
     grace_seconds: int = 30
     ready: Callable[[str], None]
-    """Told where the server listens, once it does."""
+    """Told in a line where the server listens and what it serves, once it does."""
 
 
 def run(house: House) -> None:
@@ -61,14 +61,18 @@ async def _run(house: House) -> None:
         notifier=Notifier.of(os.environ),
         tls=house.tls,
         grace_seconds=house.grace_seconds,
-        status=lambda: f"Serving {', '.join(fleet.models)}",
-        ready=lambda: house.ready(places),
+        status=lambda: f"Serving {_names(fleet)}",
+        ready=lambda: house.ready(f"Listening on {places}, serving {_names(fleet)}"),
     )
     await fleet.start()
     try:
         await server.serve(door, service)
     finally:
         await fleet.close()
+
+
+def _names(fleet: Fleet) -> str:
+    return ", ".join(served.name for served in fleet.models.values() if served.is_allowed)
 
 
 def states(fleet: Fleet) -> Iterator[ModelState]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -20,14 +21,18 @@ PATIENCE = 60.0  # seconds; nothing may hang
 class Server:
     """A process that says `Listening on ...` on standard error, and is ended with the test."""
 
-    def __init__(self, command: Sequence[object], **more: Any) -> None:
+    def __init__(
+        self, command: Sequence[object], pass_fds: Sequence[int] = (), **more: str
+    ) -> None:
+        """`more` are variables of its environment."""
         self.process = subprocess.Popen(
             [sys.executable, *map(str, command)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **more,
+            pass_fds=pass_fds,
+            env={**os.environ, **more},
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)

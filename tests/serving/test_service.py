@@ -124,7 +124,7 @@ def test_systemd_is_told(tiny: Start, tmp_path: Path, kind: str) -> None:
     address = str(tmp_path / "notify") if kind == "path" else f"@launcher-test-{os.getpid()}"
     manager = Manager(address)
     try:
-        server = tiny(env={**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "300000"})
+        server = tiny(NOTIFY_SOCKET=address, WATCHDOG_USEC="300000")
         assert "STATUS=Counting" in manager.wait_for("READY=1").splitlines()
         assert ask(server.port, "GET", "/health").status == 200
         manager.wait_for("WATCHDOG=1")
@@ -140,7 +140,7 @@ def test_the_watchdog_of_another_process_is_not_fed(tiny: Start, tmp_path: Path)
     manager = Manager(str(tmp_path / "notify"))
     try:
         variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"}
-        server = tiny(env={**os.environ, **variables, "WATCHDOG_PID": "1"})
+        server = tiny(**variables, WATCHDOG_PID="1")
         manager.wait_for("READY=1")
         server.process.send_signal(signal.SIGTERM)
         manager.wait_for("STOPPING=1")
