@@ -106,7 +106,7 @@ class Metrics:
     """Everything that is counted, in a registry of its own."""
 
     def __init__(self, states: Callable[[], Iterable[ModelState]] = tuple) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Models(states))

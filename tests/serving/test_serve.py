@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -312,11 +312,14 @@ def test_a_model_that_idles_is_unloaded_and_comes_again(serve: Serve) -> None:
     assert state() == "unloaded"
     for _ in range(2):
         assert say(server.port, chat("Hi", model="tiny", max_tokens=2)).status == 200
-        deadline = time.monotonic() + PATIENCE
-        while state() != "unloaded":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    assert not children(server)
+        wait_for(lambda: state() == "unloaded" and not children(server))
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_unix_socket_and_a_log_of_json(serve: Serve, tmp_path: Path) -> None:
