@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import launcher
 from launcher import shortfalls
 from launcher.asker import Request
 from launcher.cli import admitting, computing, endpoint, options, render
@@ -19,6 +22,15 @@ from launcher.errors import LauncherError
 if TYPE_CHECKING:
     from launcher.serving.endpoint import Endpoint
 
+_KEPT = (  # variables that a unit takes along
+    "LAUNCHER_AS",
+    "LAUNCHER_HOST",
+    "LAUNCHER_PORT",
+    "LAUNCHER_KEEP_ALIVE",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "HTTPS_PROXY",
+)
 _TYPED = "launcher.typed"  # in the context: the arguments as they were typed
 
 
@@ -154,18 +166,18 @@ def _unit(
     """The unit for what was typed."""
     from launcher.serving import unit
 
+    variables = {name: value for name, value in os.environ.items() if name in _KEPT}
+    package = Path(launcher.__file__).parents[1]
+    if package not in map(Path, (*sysconfig.get_paths().values(), *site.getsitepackages())):
+        variables["PYTHONPATH"] = str(package)  # a checkout that is not installed
     wished = unit.Wished(
         program=_program(),
         arguments=typed,
         models=models,
         listen=place.listen,
         folder=Path.cwd(),
-        seen=[Path(found) for found in (sys.prefix, sys.base_prefix, *sys.path) if found],
-        variables={
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith("LAUNCHER_") and name != "LAUNCHER_HOME"
-        },
+        seen=[Path(sys.prefix), Path(sys.base_prefix), package, *_libraries()],
+        variables=variables,
         offline=offline,
         grace_seconds=grace,
     )
@@ -173,6 +185,13 @@ def _unit(
         return unit.text(wished)
     except ValueError as error:
         raise LauncherError(f"No unit can be made: {error}") from error
+
+
+def _libraries() -> list[Path]:
+    """Where packages come from, besides the interpreter's own folders."""
+    return [
+        Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")
+    ]
 
 
 def _program() -> list[str]:

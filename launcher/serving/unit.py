@@ -184,11 +184,31 @@ def _environment(variables: Mapping[str, str]) -> Iterator[str]:
 def _files(credentials: Mapping[str, Path], seen: Sequence[Path], wished: Wished) -> Iterator[str]:
     for name, path in credentials.items():
         yield f"LoadCredential={name}:{_specified(str(path))}"
-    for path in dict.fromkeys(seen):
-        if str(path).startswith(_HIDDEN):
+    for path in _outermost(seen):
+        if any(path.is_relative_to(folder) for folder in _HIDDEN):
             yield f"BindReadOnlyPaths={quoted(str(path))}"
-    if wished.listen.startswith("/run/"):
-        yield f"RuntimeDirectory={Path(wished.listen).parent.relative_to('/run')}"
+    if wished.listen.startswith("/"):
+        yield f"RuntimeDirectory={_runtime_folder(Path(wished.listen))}"
+
+
+def _outermost(paths: Sequence[Path]) -> list[Path]:
+    """What is there, without what lies in another of them."""
+    found = [path for path in dict.fromkeys(paths) if path.exists()]
+    return [
+        path
+        for path in found
+        if not any(path.is_relative_to(other) for other in found if other != path)
+    ]
+
+
+def _runtime_folder(path: Path) -> Path:
+    """The folder of a unix socket below /run, which systemd makes for the service."""
+    folder = path.parent
+    if not folder.is_relative_to("/run") or folder == Path("/run"):
+        raise ValueError(
+            "a service makes its socket in a folder of its own, such as /run/launcher/http.sock"
+        )
+    return folder.relative_to("/run")
 
 
 def _network(wished: Wished, *, is_unix: bool) -> str:
