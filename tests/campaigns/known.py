@@ -7,6 +7,7 @@ from tests.campaigns import (
     determinism,
     durability,
     exhaustive,
+    http_fuzz,
     parser_agreement,
     policy_mutants,
     properties,
@@ -24,4 +25,5 @@ CAMPAIGNS = {
     "swaps": swaps.CAMPAIGN,
     "deaths": deaths.CAMPAIGN,
     "determinism": determinism.CAMPAIGN,
+    "http-fuzz": http_fuzz.CAMPAIGN,
 }
