@@ -115,12 +115,21 @@ _OPTIONS = (
         multiple=True,
         help="Web pages that may use the server, such as https://app.example.",
     ),
-    click.option("--tls-cert", type=_FILE, help="A certificate, for HTTPS."),
-    click.option("--tls-key", type=_FILE, help="Its key, if that is not in the same file."),
+    click.option(
+        "--tls-cert", "--ssl-cert-file", "tls_cert", type=_FILE, help="A certificate, for HTTPS."
+    ),
+    click.option(
+        "--tls-key",
+        "--ssl-key-file",
+        "tls_key",
+        type=_FILE,
+        help="Its key, if that is not in the same file.",
+    ),
     click.option(
         "--max-body", type=_SIZE, default="4M", show_default=True, help="How long requests may be."
     ),
     click.option(
+        "-to",
         "--timeout",
         type=DURATION,
         default="10m",

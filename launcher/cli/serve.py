@@ -69,7 +69,7 @@ class _Serve(click.Command):
     envvar="LAUNCHER_KEEP_ALIVE",
     help="How long an idle model stays in memory; 0: not at all; -1: for ever.",
 )
-@click.option("--alias", help="What clients call the first model.")
+@click.option("-a", "--alias", help="What clients call the first model.")
 @computing.computing
 @click.option("--force", is_flag=True, help="Also what does not seem to fit in memory.")
 @click.option("--require-sandbox", is_flag=True, help="Only where the engine can be confined.")
@@ -120,20 +120,25 @@ def command(ctx: click.Context, /, models: tuple[str, ...], **values: Any) -> No
         return
     shortfalls.refuse_missing_engine()
     asker = admitting.admitted(offers, terms.wishes, asker)
+    if place.is_plain(passed):
+        click.echo("Note: What is sent can be read on its way; --tls-cert encrypts it.", err=True)
     from launcher.serving.running import House, run
 
-    run(
-        House(
-            fleet=fleet.Fleet(offers, replace(asker, say=logs.say), terms),
-            guard=guard,
-            limits=limits,
-            logs=logs,
-            listeners=passed or place.open(),
-            tls=tls,
-            grace_seconds=grace,
-            ready=lambda line: click.echo(render.safe(line), err=True),
-        )
+    house = House(
+        fleet=fleet.Fleet(offers, replace(asker, say=logs.say), terms),
+        guard=guard,
+        limits=limits,
+        logs=logs,
+        listeners=passed or place.open(),
+        tls=tls,
+        grace_seconds=grace,
+        ready=lambda line: click.echo(render.safe(line), err=True),
     )
+    try:
+        run(house)
+    finally:
+        if not passed:
+            place.close()
 
 
 def _terms(values: dict[str, Any]) -> Any:

@@ -39,9 +39,7 @@ class Endpoint:
 
         `passed` are the listeners that the service manager opened, in place of our own.
         """
-        bound = [self.host]
-        if passed or self.unix:
-            bound = [line.getsockname()[0] for line in passed if line.family != socket.AF_UNIX]
+        bound = self._bound(passed)
         for host in bound:
             has_keys = self.key_file is not None
             security.refuse_unguarded(host, has_keys=has_keys, no_key=self.no_key)
@@ -57,11 +55,25 @@ class Endpoint:
             return None
         return server.tls(self.certificate, self.certificate_key)
 
+    def is_plain(self, passed: Sequence[socket.socket]) -> bool:
+        """Whether what is sent can be read by others on the way."""
+        return self.certificate is None and not all(map(security.is_loopback, self._bound(passed)))
+
+    def _bound(self, passed: Sequence[socket.socket]) -> list[str]:
+        if passed or self.unix:
+            return [line.getsockname()[0] for line in passed if line.family != socket.AF_UNIX]
+        return [self.host]
+
     def open(self) -> list[socket.socket]:
         """Begins to listen; raises `LauncherError`."""
         if self.unix is not None:
             return [sockets.unix(self.unix, self.unix_mode)]
         return sockets.tcp(self.host, self.port)
+
+    def close(self) -> None:
+        """Takes away the unix socket that `open` has made."""
+        if self.unix is not None:
+            self.unix.unlink(missing_ok=True)
 
 
 def passed() -> list[socket.socket]:

@@ -7,6 +7,7 @@ line of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -41,8 +42,9 @@ class Logs:
         self._write({"time": _now(), "event": "fault", "message": text})
 
     def _write(self, body: dict[str, Any]) -> None:
-        self._stream.write(self._line(body) + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):  # who read the log has gone; requests go on
+            self._stream.write(self._line(body) + "\n")
+            self._stream.flush()
 
 
 class Handler(logging.Handler):

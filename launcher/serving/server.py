@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,14 @@ from launcher.errors import ExitCode, LauncherError
 from launcher.serving.limits import Limits
 from launcher.serving.logs import Handler, Logs
 from launcher.serving.notify import Notifier
-from launcher.serving.protocol import bounded
+from launcher.serving.protocol import Bounded, bounded
+from launcher.serving.sockets import BACKLOG
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+
+LAST = 3.0  # seconds after a second signal in which what blocks can still be left in order
 
 
 class BadCertificate(LauncherError):
@@ -56,11 +62,27 @@ class _Server(uvicorn.Server):
         self._beat: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """Listens; uvicorn's own way has no limit on the time that a TLS greeting takes."""
+        await super().startup([])
+        loop = asyncio.get_running_loop()
+        tls = self.config.ssl
+        for line in sockets or ():
+            listening = await loop.create_server(
+                self._connection,
+                sock=line,
+                ssl=tls,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=self._service.limits.head_seconds if tls else None,
+            )
+            self.servers.append(listening)
         self._service.ready()
         self._service.notifier.ready(self._service.status())
         if self._service.notifier.watchdog is not None:
             self._beat = asyncio.create_task(self._live(self._service.notifier.watchdog / 3))
+
+    def _connection(self) -> Bounded:
+        kind = bounded(self._service.limits)
+        return kind(self.config, self.server_state, self.lifespan.state)
 
     async def _live(self, pause: float) -> None:
         while True:
@@ -74,9 +96,12 @@ class _Server(uvicorn.Server):
             self._beat.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal lets running answers end; the second one does not."""
-        if self.should_exit:
+        """The first signal lets running answers end; the second one waits for nothing."""
+        if self.should_exit and not self.force_exit:
             self.force_exit = True
+            last = threading.Timer(LAST, os._exit, (0,))
+            last.daemon = True
+            last.start()
         self.should_exit = True
 
 

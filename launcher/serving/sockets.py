@@ -13,7 +13,9 @@ from pathlib import Path
 from launcher.errors import LauncherError
 
 _FIRST = 3  # the first descriptor that is passed: sd_listen_fds(3)
-_BACKLOG = 512
+BACKLOG = 512
+# A name can have an address of a family that this computer does not use.
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
@@ -48,14 +50,19 @@ def tcp(host: str, port: int) -> list[socket.socket]:
     except (OSError, UnicodeError) as error:
         raise LauncherError(f"'{host}' is not an address of this computer") from error
     opened: list[socket.socket] = []
-    try:
-        for family, *_, address in dict.fromkeys(found):
-            chosen = opened[0].getsockname()[1] if opened else port
+    absent: OSError | None = None
+    for family, *_, address in dict.fromkeys(found):
+        chosen = opened[0].getsockname()[1] if opened else port
+        try:
             opened.append(_bound(family, (address[0], chosen, *address[2:])))
-    except OSError as error:
+        except OSError as error:
+            absent = error
+            if error.errno not in _NOT_HERE:
+                break
+    if absent is not None and (not opened or absent.errno not in _NOT_HERE):
         for line in opened:
             line.close()
-        raise _cannot_listen(f"{host}:{port}", error) from error
+        raise _cannot_listen(f"{host}:{port}", absent) from absent
     return opened
 
 
@@ -66,7 +73,7 @@ def _bound(family: int, address: tuple[str | int | bytes, ...]) -> socket.socket
         if family == socket.AF_INET6:
             line.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         line.bind(address)
-        line.listen(_BACKLOG)
+        line.listen(BACKLOG)
         line.setblocking(False)
     except BaseException:
         line.close()
@@ -95,7 +102,7 @@ def unix(path: Path, mode: int = 0o600) -> socket.socket:
         _remove_stale(path)
         line.bind(str(path))
         path.chmod(mode)
-        line.listen(_BACKLOG)
+        line.listen(BACKLOG)
         line.setblocking(False)
     except OSError as error:
         line.close()

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Files that systemd hands to the service, since it runs as a user of its own.
-CREDENTIALS = {"--api-key-file": "api-keys", "--tls-cert": "tls-cert", "--tls-key": "tls-key"}
+CREDENTIALS = {
+    "--api-key-file": "api-keys",
+    "--tls-cert": "tls-cert",
+    "--ssl-cert-file": "tls-cert",
+    "--tls-key": "tls-key",
+    "--ssl-key-file": "tls-key",
+}
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - what units cannot see
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./\[\]-]+")
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")

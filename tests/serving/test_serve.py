@@ -332,6 +332,7 @@ def test_a_unix_socket_and_a_log_of_json(serve: Serve, tmp_path: Path) -> None:
     said = json.loads(server.said(r'\{.*"one".*')[0])
     assert (said["status"], said["model"], said["tokens"]) == (200, MODEL, 2)
     assert server.end(signal.SIGTERM) == 0
+    assert not path.exists()
 
 
 def test_a_port_that_is_taken_is_said(here: Here) -> None:

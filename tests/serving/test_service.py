@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -78,6 +79,28 @@ def test_a_second_signal_does_not_wait(tiny: Start) -> None:
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         stream.rest()
     assert not any("Traceback" in line for line in server.lines)
+
+
+def test_a_second_signal_ends_also_what_is_stuck(tiny: Start) -> None:
+    server = tiny({"grace": 60})
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as line:
+        line.sendall(b"GET /v1/stuck HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert ask(server.port, "GET", "/health").status == 200
+        server.process.send_signal(signal.SIGTERM)
+        wait_until_closed(server.port)
+        assert server.end(signal.SIGTERM) == 0
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nothing() -> None:
+    command = [sys.executable, "-m", "tests.serving.tiny", "{}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        port = int(process.stderr.readline().rpartition(":")[2])
+        process.stderr.close()
+        for _ in range(3):
+            assert ask(port, "GET", "/health").status == 200
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
 
 
 def test_answers_that_do_not_end_are_ended(tiny: Start) -> None:
@@ -181,6 +204,26 @@ def test_a_socket_that_systemd_opened_is_served(tmp_path: Path, family: int) -> 
             server.end(signal.SIGTERM)
         finally:
             server.close()
+
+
+def test_a_socket_that_others_can_reach_is_not_served_without_a_key() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as line:
+        command = ["-c", ACTIVATE, line.fileno(), "-m", "launcher", "serve", "smollm2:135m"]
+        server = Server(command, pass_fds=[line.fileno()])
+        try:
+            server.said("Whoever reaches 0.0.0.0 could use the model")
+            assert server.end() == 2
+        finally:
+            server.close()
+
+
+def test_a_greeting_that_does_not_come_is_not_waited_for(
+    tiny: Start, certificate: tuple[Path, Path]
+) -> None:
+    files = [str(path) for path in certificate]
+    server = tiny({"tls": files, "limits": {"head_seconds": 0.5}})
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as line:
+        assert line.recv(1) == b""
 
 
 def test_sockets_for_another_process_are_left_alone() -> None:

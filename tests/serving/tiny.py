@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ def application() -> FastAPI:
     @app.get("/v1/silent")
     async def silent() -> None:
         await asyncio.sleep(60)
+
+    @app.get("/v1/stuck")
+    async def stuck() -> None:
+        await asyncio.to_thread(time.sleep, 600)
 
     return app
 
