@@ -113,9 +113,10 @@ class SharedEngine:
             lambda: _Line(self._take, self._lost), sock=line
         )
 
-    async def generate(self, wanted: Wanted) -> AsyncGenerator[Text | Done]:
+    async def generate(self, wanted: Wanted) -> AsyncGenerator[Text | Done, bool | None]:
         """One answer, piece by piece; a `Done` ends it. Closed early, it ends within a step.
 
+        Sent True, it ends within a step, too, and still says with a `Done` what it came to.
         Raises `ContextFull`, `EngineDied`, or what else is wrong with what was asked.
         """
         wanted = replace(wanted, max_tokens=self._allowed(wanted.max_tokens))
@@ -125,7 +126,8 @@ class SharedEngine:
                 message = await answer.get()
                 kind = message.pop("type")
                 if kind == "text":
-                    yield Text(text=message["text"], logprobs=message.get("logprobs"))
+                    if (yield Text(text=message["text"], logprobs=message.get("logprobs"))):
+                        self._write({"type": "stop", "number": number})
                 elif kind == "done":
                     del self._answers[number]
                     yield Done(**message)

@@ -26,7 +26,8 @@ async def give(
 ) -> None:
     """Has all answers given side by side; `hear` is told each event with the answer's index.
 
-    An answer ends early where `hear` says True. The first error ends all of them.
+    An answer ends early where `hear` says True; the next event is then its end. The first error
+    ends all of them.
     """
     jobs = [_give_one(engine, one, at, hear, account) for at, one in enumerate(wanted)]
     if len(jobs) == 1:
@@ -44,13 +45,14 @@ async def _give_one(
     engine: SharedEngine, wanted: Wanted, at: int, hear: Hear, account: Account
 ) -> None:
     async with contextlib.aclosing(engine.generate(wanted)) as events:
-        async for event in events:
-            if isinstance(event, Done):
-                account.add(event)
-            else:
-                account.token_came()
-            if await hear(at, event):
-                return
+        event, over = await anext(events), False
+        while isinstance(event, Text):
+            account.token_came()
+            ends = not over and bool(await hear(at, event))
+            over = over or ends
+            event = await events.asend(ends)
+        account.add(event)
+        await hear(at, event)
 
 
 @dataclass(slots=True, kw_only=True)

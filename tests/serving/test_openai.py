@@ -189,6 +189,33 @@ def test_a_tool_is_called(client: openai.OpenAI, stream: bool) -> None:
     assert isinstance(json.loads(call.function.arguments)["city"], str)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_with_its_one_call_ends_early_and_says_what_it_came_to(
+    server: Running, stream: bool
+) -> None:
+    call = '<tool_call>{"name": "get_weather", "arguments": {"city": "Rome"}}</tool_call>'
+    wish = asked(
+        tools=[WEATHER],
+        parallel_tool_calls=False,
+        grammar=f"root ::= {json.dumps(call)} [a-z]+",
+        max_tokens=300,
+        stream=stream,
+        stream_options={"include_usage": True} if stream else None,
+    )
+    found = server.post("/v1/chat/completions", wish)
+    if stream:
+        lines = found.text.strip().split("\n\n")[:-1]
+        *_, last, usage = [json.loads(line.removeprefix("data: ")) for line in lines]
+        reason = last["choices"][0]["finish_reason"]
+    else:
+        usage = found.json()
+        (choice,) = usage["choices"]
+        assert len(choice["message"]["tool_calls"]) == 1
+        reason = choice["finish_reason"]
+    assert reason == "tool_calls"
+    assert 20 < usage["usage"]["completion_tokens"] < 200
+
+
 def test_a_conversation_with_a_tool_goes_on(client: openai.OpenAI) -> None:
     call = {
         "id": "call_1",

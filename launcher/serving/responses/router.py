@@ -114,15 +114,15 @@ class Growing:
         for delta in answers.deltas(self.reader, event):
             measured, self._measured = self._measured, []
             yield from self._output.take(delta, measured)
-        if isinstance(event, Done) or self.is_over:
-            yield from self._end(event if isinstance(event, Done) else None)
+        if isinstance(event, Done):
+            yield from self._end(event)
 
-    def _end(self, done: Done | None) -> Iterator[Event]:
-        """The last events; without a `Done` where the answer was ended from here."""
+    def _end(self, done: Done) -> Iterator[Event]:
+        """The last events."""
         self._head |= ended(done)
         status: str = self._head["status"]
         yield from self._output.close(status)
-        self._figures = None if done is None else usage(done, self._output)
+        self._figures = usage(done, self._output)
         self._head |= {"completed_at": int(time.time()), "launcher": self.place.notice}
         yield {"type": f"response.{status}", "response": self.response()}
 
