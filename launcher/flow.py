@@ -41,7 +41,7 @@ from launcher.reach import Look
 
 if TYPE_CHECKING:
     from launcher.engine.client import Engine, Worker
-    from launcher.engine.fit import Plan, Tuning, Wishes
+    from launcher.engine.fit import Plan, Wishes
     from launcher.models.progress import Progress
     from launcher.models.transfer import Options
 
@@ -225,21 +225,15 @@ def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
 
 def planned(bundle: Bundle, wishes: Wishes, asker: Asker) -> Plan:
     """How a bundle is to be loaded on this machine; raises `DoesNotFit`."""
+    from launcher import tuning
     from launcher.engine import companions, fit, machine, peaks
 
     headers = [part.header for part in bundle.parts if part.header is not None]
     correction = peaks.correction(asker.places.peaks, bundle)
     beside = companions.of(bundle)
     here = machine.measure()
-    return fit.plan(headers, bundle.size, here, wishes, correction, _tuning(), beside)
-
-
-def _tuning() -> Tuning:
-    """What was found out of this machine and its engine."""
-    from launcher.engine.fit import Tuning
-    from launcher.installation import installed
-
-    return Tuning(extra_buffers=None if installed.uses_extra_buffers() else False)
+    found = tuning.known(bundle, asker, here)
+    return fit.plan(headers, bundle.size, here, wishes, correction, found, beside)
 
 
 # --- Obtain -------------------------------------------------------------------------------------
@@ -326,6 +320,15 @@ def _digest(file: PinnedFile, name: str, asker: Asker) -> str:
 
 
 # --- Load ---------------------------------------------------------------------------------------
+
+
+def calibrated(cleared: Cleared, wishes: Wishes, worker: Worker, asker: Asker) -> Cleared:
+    """The same, planned by what is measured now, where models of its kind are new here."""
+    from launcher import tuning
+
+    if not tuning.learn(cleared.bundle, wishes, worker, asker):
+        return cleared
+    return replace(cleared, plan=planned(cleared.bundle, wishes, asker))
 
 
 def load(cleared: Cleared, worker: Worker, asker: Asker, *, shared: bool = False) -> Engine:

@@ -75,6 +75,11 @@ class Places:
         return self.state / "peaks.json"
 
     @property
+    def calibrations(self) -> Path:
+        """Which settings were fastest here; see `engine.calibration`."""
+        return self.state / "calibrations.json"
+
+    @property
     def headers(self) -> Path:
         """Headers of files that were read; see `models.headers`."""
         return self.cache / "headers"

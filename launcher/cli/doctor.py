@@ -13,7 +13,7 @@ import click
 
 from launcher import __version__, files, reach
 from launcher.asker import Asker
-from launcher.cli import options, render, who
+from launcher.cli import calibrating, options, render, who
 from launcher.engine import machine, sandbox
 from launcher.engine.fit import megabytes
 from launcher.engine.sandbox import Level
@@ -24,25 +24,33 @@ from launcher.licensing.notes import Note
 
 @click.command("doctor", short_help="Check whether this machine is able, and mend the engine.")
 @click.option("--rebuild", is_flag=True, help="Build the engine anew for this processor.")
+@click.option("--calibrate", is_flag=True, help="Measure which settings are fastest here.")
 @options.declaring
 @options.as_json
-def command(rebuild: bool, as_json: bool, **values: Any) -> None:
+def command(rebuild: bool, calibrate: bool, as_json: bool, **values: Any) -> None:
     """Check whether this machine is able, and mend the engine.
 
     \b
     launcher doctor
     launcher doctor --rebuild
+    launcher doctor --calibrate
     """
     if rebuild:
         from launcher.installation import build
 
         build.rebuild()
-    body = _body(options.asker(values))
+    asker = options.asker(values)
+    if calibrate:
+        calibrating.anew(asker)
+    body = _body(asker)
     if as_json:
         click.echo(json.dumps(body, indent=2, ensure_ascii=False))
         return
     click.echo(
-        "\n".join(f"{name + ':':<14}{render.safe(str(value))}" for name, value in _shown(body))
+        "\n".join(
+            f"{name + ':' if name else '':<14}{render.safe(str(value))}"
+            for name, value in _shown(body)
+        )
     )
 
 
@@ -66,6 +74,7 @@ def _body(asker: Asker) -> dict[str, Any]:
         "memory_available": here.memory_available,
         "memory_limit": machine.memory_limit(),
         **_engine(),
+        "calibrations": calibrating.as_json(asker),
         "sandbox": sandbox.reachable(),
         "declaration": _declaration(asker),
         "policy": {"version": policy.load().version, "sha256": policy.load().sha256},
@@ -142,6 +151,7 @@ def _shown(body: dict[str, Any]) -> list[tuple[str, str]]:
         ("Processor", f"{body['processor']}, {body['processors']} usable"),
         ("Memory", _memory_line(body)),
         *_engine_lines(body),
+        *(("Fastest", line) for line in calibrating.lines(body["calibrations"])),
         ("Sandbox", _SANDBOX[body["sandbox"]]),
         ("Declaration", body["declaration"] or "none yet: launcher declare"),
         ("Policy", body["policy"]["version"]),
@@ -168,6 +178,7 @@ def _engine_lines(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
     said = "has answered on this processor" if body["engine_proven"] else body["engine_fault"]
     yield "Engine", f"{body['engine']}: {said}"
     if body["engine_proven"] and not body["engine_extra_buffers"]:
-        yield "", "but not with its extra buffers, so weights stay as they are in the file"
+        cost = calibrating.cost_of_none(body["calibrations"])
+        yield "", f"but not with its extra buffers, so weights stay as they are; {cost}"
         yield "Remedy", "launcher doctor --rebuild"
     yield from (("Remedy", line) for line in body["engine_remedy"] if line)

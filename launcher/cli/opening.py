@@ -41,12 +41,11 @@ def opened(
             _say_dates()
         cleared = flow.clear(judgement, wishes, asker)
         shortfalls.refuse_missing_engine()  # before anything is fetched for it
-        with (
-            obtaining.obtained(cleared, wishes, asker) as here,
-            flow.load(here, worker, asker) as engine,
-        ):
-            _say_level(engine, asker)
-            yield engine, here
+        with obtaining.obtained(cleared, wishes, asker) as obtained:
+            here = flow.calibrated(obtained, wishes, worker, asker)
+            with flow.load(here, worker, asker) as engine:
+                _say_level(engine, asker)
+                yield engine, here
 
 
 def _say_level(engine: Engine, asker: Asker) -> None:

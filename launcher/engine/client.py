@@ -112,7 +112,7 @@ class Worker:
             self._start()
         self._used = True
         required = {"require_sandbox": self._require_sandbox}
-        self.send({**message, **required, "type": "load"}, files)
+        self.send({"type": "load", **message, **required}, files)
         return self.receive()
 
     def send(self, message: Message, files: Sequence[int] = ()) -> None:

@@ -132,11 +132,17 @@ class _Way:
     slots: int
     types: kv.Pair
     extra_buffers: bool
+    flash_attention: str
     beside: Companions
 
     def per_token(self, header: Header) -> int:
-        """Bytes of keys and values that a token of context takes, in all slots."""
-        return self.slots * kv.bytes_per_token(header, self.types) + self.beside.per_token
+        """Bytes that a token of context takes: keys and values in all slots, and scores.
+
+        Without flash attention, each token of a step has a score for each one before it.
+        """
+        scores = 4 * COMPUTE_ROWS * kv.heads(header)[0] if self.flash_attention == "off" else 0
+        kept = self.slots * kv.bytes_per_token(header, self.types)
+        return kept + scores + self.beside.per_token
 
 
 def plan(
@@ -150,10 +156,10 @@ def plan(
 ) -> Plan:
     """A plan for a model whose files have these headers and this size together (bytes).
 
-    What does not fit is made to, if it can be: weights stay as they are in the file, which costs
-    speed alone; then keys and values are kept in 8 bits; then the context is shortened, where
-    none was asked for. Raises `DoesNotFit` with what would, and `Unsupported` for types in which
-    the engine cannot keep keys and values of this model.
+    What does not fit is made to, if it can be: scores are not kept, weights stay as they are in
+    the file, which cost speed alone; then keys and values are kept in 8 bits; then the context is
+    shortened, where none was asked for. Raises `DoesNotFit` with what would, and `Unsupported`
+    for types in which the engine cannot keep keys and values of this model.
     """
     main = headers[0]
     trained = main.parameter("context_length") or DEFAULT_CONTEXT
@@ -163,6 +169,7 @@ def plan(
         slots=wishes.slots,
         types=pairs[0],
         extra_buffers=_first(wishes.extra_buffers, tuning.extra_buffers, True),
+        flash_attention=_flash_attention(wishes.flash_attention, pairs[0], tuning),
         beside=beside,
     )
     memory = _memory(headers, size, machine, usual, correction)
@@ -179,7 +186,7 @@ def plan(
         available=machine.memory_available,
         type_k=way.types[0],
         type_v=way.types[1],
-        flash_attention=_flash_attention(wishes.flash_attention, way, tuning),
+        flash_attention=way.flash_attention,
         extra_buffers=way.extra_buffers,
         slots=wishes.slots,
         note=_note(usual, way, memory, machine),
@@ -200,11 +207,11 @@ def default_threads(machine: Machine) -> int:
     return machine.processors if machine.processors <= 4 else -(-machine.processors // 2)
 
 
-def _flash_attention(asked: str, way: _Way, tuning: Tuning) -> str:
+def _flash_attention(asked: str, types: kv.Pair, tuning: Tuning = _USUAL) -> str:
     """As asked; else as was found best, but that values in 8 bits cannot do without."""
     if asked != "auto":
         return asked
-    return "on" if way.types[1] != kv.USUAL else tuning.flash_attention or "auto"
+    return "on" if types[1] != kv.USUAL else tuning.flash_attention or "auto"
 
 
 def _first(*values: bool | None) -> bool:
@@ -257,8 +264,13 @@ def _smaller(
     pairs: Sequence[kv.Pair],
 ) -> _Way:
     """The best way that fits; raises `DoesNotFit`."""
-    plain = replace(usual, extra_buffers=usual.extra_buffers and not memory.repacked)
-    for way in (replace(plain, types=pair) for pair in pairs):
+    asked = wishes.flash_attention
+    small = replace(usual, flash_attention=_flash_attention(asked, usual.types))
+    plain = replace(small, extra_buffers=usual.extra_buffers and not memory.repacked)
+    kept = (
+        replace(plain, types=pair, flash_attention=_flash_attention(asked, pair)) for pair in pairs
+    )
+    for way in (small, *kept):
         if _with(memory, header, way).total <= machine.memory_available:
             return way
     room = machine.memory_available - _with(memory, header, way).fixed

@@ -17,8 +17,8 @@ Pair = tuple[str, str]
 
 def bytes_per_token(header: Header, types: Pair = (USUAL, USUAL)) -> int:
     """Bytes that one token takes in the KV cache, all layers together."""
-    heads = sum(_heads(header))
-    sizes = [_size(kind, heads * width) for kind, width in zip(types, _widths(header), strict=True)]
+    count = sum(_kv_heads(header))
+    sizes = [_size(kind, count * width) for kind, width in zip(types, widths(header), strict=True)]
     return sum(sizes)
 
 
@@ -49,7 +49,7 @@ def _fault(header: Header, pair: Pair, flash_attention: str) -> str:
         return "values in 8 bits take flash attention"
     if header.architecture == "grok":
         return "this architecture has no flash attention"
-    key, value = _widths(header)
+    key, value = widths(header)
     block, _ = TYPES["q8_0"]
     if key != value or not key or key % block:
         return f"blocks of {block} numbers do not fill the heads of this model"
@@ -61,18 +61,24 @@ def _size(kind: str, numbers: int) -> int:
     return numbers * size // block
 
 
-def _heads(header: Header) -> list[int]:
+def heads(header: Header) -> tuple[int, int]:
+    """Heads of an attention layer, and of its keys and values; 0 where there are none."""
+    all_heads = _per_layer(header, "attention.head_count", 1, [0])
+    return max(all_heads, default=0), max(_kv_heads(header), default=0)
+
+
+def _kv_heads(header: Header) -> list[int]:
     """Heads of keys and values in each layer."""
     layers = header.parameter("block_count") or 0
-    heads = _per_layer(header, "attention.head_count", layers, [0] * layers)
-    return _per_layer(header, "attention.head_count_kv", layers, heads)
+    every = _per_layer(header, "attention.head_count", layers, [0] * layers)
+    return _per_layer(header, "attention.head_count_kv", layers, every)
 
 
-def _widths(header: Header) -> tuple[int, int]:
+def widths(header: Header) -> tuple[int, int]:
     """Numbers in the key and in the value of one head."""
-    heads = _per_layer(header, "attention.head_count", 1, [0])
+    count, _ = heads(header)
     embedding = header.parameter("embedding_length") or 0
-    width = embedding // max(max(heads, default=1), 1)
+    width = embedding // max(count, 1)
     key = header.parameter("attention.key_length") or width
     return key, header.parameter("attention.value_length") or width
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_PROCESSORS = Path("/sys/devices/system/cpu")
+_FAST = 0.8  # of the fastest core's speed; cores of one kind differ by less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,25 @@ def processors() -> int:
         count = os.cpu_count() or 1
     quota = _cgroup_processors()
     return max(1, min(count, quota) if quota else count)
+
+
+def cores() -> tuple[int, int]:
+    """Cores that this process may use, and the fast ones among them; 0 where that is not known.
+
+    Two processors of a core share its arithmetic. Fast cores are those of the highest capacity
+    (ARM) or, where all are listed as one kind, of the highest clock (x86).
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return 0, 0
+    groups: dict[str, float] = {}
+    for number in os.sched_getaffinity(0):
+        folder = _PROCESSORS / f"cpu{number}"
+        siblings = _text(folder / "topology" / "thread_siblings_list").strip()
+        capacity = _text(folder / "cpu_capacity") or _text(folder / "cpufreq/cpuinfo_max_freq")
+        speed = float(capacity) if capacity.strip().isdigit() else 0.0
+        groups[siblings or str(number)] = speed
+    top = max(groups.values(), default=0.0)
+    return len(groups), sum(speed >= _FAST * top for speed in groups.values())
 
 
 def features() -> frozenset[str]:

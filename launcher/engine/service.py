@@ -61,6 +61,9 @@ class Service:
         if message["require_sandbox"] and level is not sandbox.Level.FULL:
             self._fail("sandbox", level)
             return
+        if message["type"] == "calibrate":
+            self._measure(message, files)
+            return
         try:
             self._load(message, files, level)
         except loading.Failed as error:
@@ -84,6 +87,14 @@ class Service:
 
     def _fail(self, kind: str, text: str, **details: object) -> None:
         self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
+
+    def _measure(self, message: Message, files: Sequence[int]) -> None:
+        from launcher.engine import measuring  # hardly ever needed
+
+        try:
+            self.channel.send(measuring.measured(message, [_path_of(file) for file in files]))
+        except (llama.LoadFailed, llama.DecodeFailed) as error:
+            self._fail("measure", str(error))
 
     def _load(self, message: Message, files: Sequence[int], level: sandbox.Level) -> None:
         started = time.perf_counter()

@@ -252,6 +252,7 @@ class Fleet:
             here = stack.enter_context(flow.obtained(cleared, wishes, asker))
             worker = Worker(require_sandbox=self.terms.require_sandbox)
             stack.enter_context(contextlib.closing(worker))
+            here = flow.calibrated(here, wishes, worker, asker)
             engine = stack.enter_context(flow.load(here, worker, asker, shared=True))
             return engine, stack.pop_all()
 
