@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from launcher.engine import schemas
 from launcher.engine.computing import Computing
 from launcher.engine.pace import Pace
 
 
 class LoadFailed(Exception):
     """The engine refused the files; its own words say why."""
-
-
-class BadSchema(Exception):
-    """A JSON schema that no grammar can be made of."""
 
 
 class DecodeFailed(Exception):
@@ -383,13 +381,14 @@ def build() -> str:
 
 
 def grammar_of_schema(schema: str) -> str:
-    """A grammar for JSON that a schema describes. Raises `BadSchema`."""
+    """A grammar for JSON that a schema describes. Raises `schemas.BadSchema`."""
     from llama_cpp import llama_grammar
 
     try:
-        return str(llama_grammar.json_schema_to_gbnf(schema))
+        plain = json.dumps(schemas.plain(json.loads(schema)))
+        return str(llama_grammar.json_schema_to_gbnf(plain))
     except RecursionError as error:
-        raise BadSchema("it is nested too deeply") from error
+        raise schemas.BadSchema("it is nested too deeply") from error
     except (
         ValueError,
         LookupError,
@@ -398,7 +397,7 @@ def grammar_of_schema(schema: str) -> str:
         RuntimeError,
         AssertionError,
     ) as error:
-        raise BadSchema(str(error) or type(error).__name__) from error
+        raise schemas.BadSchema(str(error) or type(error).__name__) from error
 
 
 def system_info() -> str:

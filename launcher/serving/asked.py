@@ -5,7 +5,6 @@ What cannot be done is refused, never left aside where it would change the answe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from launcher.serving.schemas import (
     Samplers,
     TextPart,
 )
+from launcher.serving.tools import schema as schemas
 
 ANY_OBJECT = '{"type": "object"}'
 # llama-server's names of what `Sampling` calls otherwise.
@@ -170,12 +170,15 @@ def schema(request: Answering) -> str:
     """The JSON schema that the answer has to fit; empty where it is free."""
     form = request.response_format
     if form is None or form.type == "text":
-        return "" if request.json_schema is None else json.dumps(request.json_schema)
+        own = request.json_schema
+        return "" if own is None else schemas.wanted(own, "json_schema")
     if form.type == "json_object":
-        return json.dumps(form.schema_) if form.schema_ else ANY_OBJECT
+        place = "response_format.schema"
+        return schemas.wanted(form.schema_, place) if form.schema_ else ANY_OBJECT
     if form.json_schema is None:
         raise BadRequest("The type json_schema needs a json_schema", "response_format.json_schema")
-    return json.dumps(form.json_schema.schema_ or {"type": "object"})
+    given = form.json_schema.schema_ or {"type": "object"}
+    return schemas.wanted(given, "response_format.json_schema.schema")
 
 
 def variables(given: Mapping[str, Any] | None, effort: str | None) -> dict[str, Any]:

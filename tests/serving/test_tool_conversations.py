@@ -118,10 +118,6 @@ def test_marks_that_are_control_tokens_have_to_be_shown() -> None:
 # --- Schemas ------------------------------------------------------------------------------------
 
 
-def plain(given: dict[str, Any]) -> Any:
-    return json.loads(schema.plain(given, "here"))
-
-
 def test_definitions_of_two_tools_with_one_name_stay_apart() -> None:
     def tool(name: str, kind: str) -> dict[str, Any]:
         parameters = {
@@ -136,39 +132,8 @@ def test_definitions_of_two_tools_with_one_name_stay_apart() -> None:
     assert [one["properties"]["name"]["const"] for one in made["anyOf"]] == ["a", "b"]
 
 
-def test_a_schema_that_refers_to_itself() -> None:
-    made = plain({"type": "object", "properties": {"next": {"$ref": "#"}}})
-    assert made["$defs"]["ref-0"]["properties"]["next"] == {"$ref": "#/$defs/ref-0"}
-
-
-def test_what_only_annotates_is_left_out() -> None:
-    given = {"type": "object", "title": "T", "properties": {"title": {"description": "any"}}}
-    made = plain(given)
-    assert set(made) == {"type", "properties"}
-    assert set(made["properties"]["title"]) == {"type"}
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"$ref": "https://example.org/schema.json"},
-        {"$ref": "#/$defs/none"},
-        {"type": "array", "items": {"type": "string"}, "minItems": 10**9},
-        {"type": "string", "maxLength": "many"},
-        {"properties": {"x": "string"}},
-        {"anyOf": [1]},
-    ],
-)
-def test_schemas_that_cannot_be_kept_to(given: dict[str, Any]) -> None:
+def test_a_tool_whose_schema_cannot_be_used() -> None:
+    far = {"type": "function", "function": {"name": "a", "parameters": {"$ref": "https://x"}}}
     with pytest.raises(BadTools) as error:
-        schema.plain(given, "here")
-    assert error.value.param == "here"
-
-
-def test_more_than_can_be_written_out_is_no_limit() -> None:
-    assert plain({"type": "string", "maxLength": 10**9}) == {"type": "string"}
-    deep: dict[str, Any] = {"type": "string"}
-    for _ in range(100):
-        deep = {"type": "array", "items": deep}
-    with pytest.raises(BadTools):
-        schema.plain(deep, "here")
+        schema.forced(asked([far], "required"))
+    assert error.value.param == "tools"

@@ -42,7 +42,7 @@ def form(wanted: TextFormat | None) -> str:
         return asked.ANY_OBJECT
     if wanted.schema_ is None:
         raise BadRequest("The type json_schema needs a schema", "text.format.schema")
-    return schema.plain(wanted.schema_, "text.format.schema")
+    return schema.wanted(wanted.schema_, "text.format.schema")
 
 
 def messages(request: ResponseRequest) -> list[Message]:
