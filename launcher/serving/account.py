@@ -37,6 +37,8 @@ class Account:
     first: float | None = None
     """Seconds from the request's beginning to the first token."""
     seconds: float = 0.0
+    cut: bool = False
+    """Whether the answer broke off: the client has left, or it took too long."""
     started: float = field(default_factory=time.monotonic)
 
     def token_came(self) -> None:
@@ -50,8 +52,9 @@ class Account:
         self.tokens += done.tokens
         self.decode_seconds += done.seconds
 
-    def close(self) -> None:
-        """Ends the account."""
+    def close(self, *, cut: bool) -> None:
+        """Ends the account; `cut` says that not all of the answer was sent."""
+        self.cut = cut
         self.seconds = time.monotonic() - self.started
         self.status = self.status or GONE
 

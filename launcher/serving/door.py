@@ -23,18 +23,24 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
+# No browser is to guess that an answer is a page or a program.
+_ALWAYS: tuple[Header, ...] = ((b"x-content-type-options", b"nosniff"),)
+
+
 class _Sending:
     """What goes out: the beginning gets our headers, the rest passes."""
 
-    __slots__ = ("_account", "_headers", "_send", "started")
+    __slots__ = ("_account", "_headers", "_send", "finished", "started")
 
     def __init__(self, send: Send, account: Account, headers: tuple[Header, ...]) -> None:
         self._send, self._account = send, account
-        self._headers = ((b"x-request-id", account.id.encode()), *headers)
-        self.started = False
+        self._headers = ((b"x-request-id", account.id.encode()), *_ALWAYS, *headers)
+        self.started = self.finished = False
 
     async def __call__(self, message: Message) -> None:
-        if not self.started:
+        if self.started:
+            self.finished = not message.get("more_body", False)
+        else:
             self.started = True
             self._account.status = message["status"]
             message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
@@ -62,7 +68,7 @@ class Door:
         try:
             await self._pass(scope, receive, sending, account)
         finally:
-            account.close()
+            account.close(cut=not sending.finished)
             self.journal.closed(account, scope)
 
     async def _pass(

@@ -12,6 +12,7 @@ import json
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -37,8 +38,14 @@ class Logs:
         self._write({"time": _now(), "event": "note", "message": message})
 
     def fault(self, record: logging.LogRecord) -> None:
-        """A fault that a library reports, with its traceback."""
-        text = logging.Formatter().format(record)
+        """A fault that a library reports, and where it came from.
+
+        What an exception says of itself is left out: it can quote a request.
+        """
+        kind, _, trace = record.exc_info or (None, None, None)
+        frames = "".join(traceback.format_tb(trace))
+        name = f"{frames}{kind.__module__}.{kind.__qualname__}" if kind else ""
+        text = f"{record.getMessage().strip()}\n{name}".strip()
         self._write({"time": _now(), "event": "fault", "message": text})
 
     def _write(self, body: dict[str, Any]) -> None:
@@ -75,7 +82,8 @@ def _fields(account: Account) -> dict[str, Any]:
         "first_ms": None if account.first is None else round(account.first * 1000, 1),
     }
     known = {name: value for name, value in fields.items() if value not in ("", 0, None)}
-    return {**known, "ms": round(account.seconds * 1000, 1)}
+    end = {"cut": True} if account.cut else {}
+    return {**known, **end, "ms": round(account.seconds * 1000, 1)}
 
 
 def _as_json(body: dict[str, Any]) -> str:

@@ -119,6 +119,9 @@ class Metrics:
         self._refusals = Counter(
             "launcher_refusals", "Requests that went no further", ("reason",), registry=registry
         )
+        self._cut = Counter(
+            "launcher_answers_cut", "Answers that broke off", ("model",), registry=registry
+        )
         self._running = Gauge(
             "launcher_requests_running", "Requests that are being answered", registry=registry
         )
@@ -147,6 +150,8 @@ class Metrics:
             self._refusals.labels(_REFUSALS[account.status]).inc()
         if not model:
             return
+        if account.cut:
+            self._cut.labels(model).inc()
         self._seconds.labels(model).observe(account.seconds)
         self._prompt.labels(model).inc(account.prompt_tokens)
         self._tokens.labels(model).inc(account.tokens)

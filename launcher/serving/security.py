@@ -116,8 +116,9 @@ class Guard:
 
     def _knows(self, origin: bytes, scope: Scope) -> bool:
         hosts = _values(scope, b"host")
-        _, _, authority = origin.lower().partition(b"://")
-        return self.names(origin) or (len(hosts) == 1 and authority == hosts[0].lower())
+        scheme, _, authority = origin.lower().partition(b"://")
+        is_own = len(hosts) == 1 and authority == hosts[0].lower()
+        return self.names(origin) or (is_own and scheme in (b"http", b"https"))
 
     def names(self, origin: bytes) -> bool:
         """Whether an origin is one of those that were named."""

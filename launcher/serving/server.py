@@ -107,8 +107,7 @@ class _Server(uvicorn.Server):
 
 async def serve(app: ASGIApp, service: Service) -> None:
     """Serves until a signal comes and the running answers have ended."""
-    logger = logging.getLogger("uvicorn.error")
-    logger.handlers, logger.propagate = [Handler(service.logs)], False
+    logging.getLogger().handlers = [Handler(service.logs)]
     config = uvicorn.Config(
         app,
         http=bounded(service.limits),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from launcher.serving import security
 from tests.serving.conftest import Start
 from tests.serving.process import Server, ask, said_to
 
@@ -262,8 +266,8 @@ def test_every_answer_has_an_id_and_the_log_has_it_too(keyed: Server) -> None:
 
 
 def test_an_id_that_could_do_harm_is_not_taken(plain: Server) -> None:
-    for given in ("x" * 65, "a b", 'a"b', "é"):
-        reply = ask(plain.port, "GET", "/health", X_Request_Id=given)
+    for bad in ("x" * 65, "a b", 'a"b', "é"):
+        reply = ask(plain.port, "GET", "/health", X_Request_Id=bad)
         assert len(reply.headers["x-request-id"]) == 16
 
 
@@ -294,6 +298,50 @@ def test_the_log_as_json(tiny: Start) -> None:
         "path": "/health",
         "status": 200,
     }
+
+
+def test_a_fault_shows_where_it_is_and_not_what_was_asked(tiny: Start) -> None:
+    server = tiny()
+    assert ask(server.port, "POST", "/v1/fault", b"a secret prompt").status == 500
+    server.said(r"tests/serving/tiny.py.*in fault")
+    server.said("builtins.ValueError")
+    assert not any("secret" in line for line in server.lines)
+
+
+def test_an_answer_that_broke_off_is_told_from_one_that_did_not(plain: Server) -> None:
+    with socket.create_connection(("127.0.0.1", plain.port), timeout=10) as line:
+        head = b"Host: localhost\r\nX-Request-Id: leaver\r\n\r\n"
+        line.sendall(b"GET /v1/count?to=100000&pause=0.01 HTTP/1.1\r\n" + head)
+        assert line.recv(10)
+    ask(plain.port, "GET", "/v1/count?to=2", X_Request_Id="stayer")
+    plain.said(r"GET /v1/count 200 id=leaver cut=True ")
+    plain.said(r"GET /v1/count 200 id=stayer ms=")
+
+
+def test_no_browser_guesses_what_an_answer_is(plain: Server) -> None:
+    assert ask(plain.port, "GET", "/health").headers["x-content-type-options"] == "nosniff"
+
+
+NAMES = ["host", "origin", "authorization", "x-api-key", "access-control-request-method"]
+VALUES = st.one_of(st.binary(max_size=40), st.sampled_from([b"localhost", b"http://localhost"]))
+HEADERS = st.lists(
+    st.tuples(st.sampled_from([name.encode() for name in NAMES]), VALUES), max_size=6
+)
+
+
+@given(headers=HEADERS, method=st.sampled_from(["GET", "POST", "OPTIONS"]))
+def test_no_headers_make_the_door_fail_or_open(
+    headers: list[tuple[bytes, bytes]], method: str
+) -> None:
+    guard = security.Guard(origins=("https://app.example",))
+    scope = {"headers": headers, "method": method, "path": "/", "server": ("127.0.0.1", 80)}
+    guard.cors(scope)
+    guard.preflight(scope)
+    if guard.refusal(scope) is None:
+        (host,) = [value for name, value in headers if name == b"host"]
+        assert host.split(b":")[0].rstrip(b".").lower() in (b"localhost", b"127.0.0.1")
+        origins = [value for name, value in headers if name == b"origin"]
+        assert origins in ([], [b"http://" + host], [b"https://" + host])
 
 
 def test_the_server_does_not_say_what_it_is_made_of(plain: Server) -> None:

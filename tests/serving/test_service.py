@@ -62,10 +62,10 @@ def is_open(port: int) -> bool:
 def test_a_signal_lets_running_answers_end_and_takes_no_new_ones(tiny: Start, number: int) -> None:
     server = tiny()
     port = server.port
-    stream = Stream(port, "/v1/count?to=20&pause=0.1")
+    stream = Stream(port, "/v1/count?to=10&pause=0.1")
     server.process.send_signal(number)
     wait_until_closed(port)
-    assert stream.rest().split() == [b"%d" % count for count in range(20)]
+    assert stream.rest().split() == [b"%d" % count for count in range(10)]
     assert server.end() == 0
     assert not any("Traceback" in line for line in server.lines)
 

@@ -52,6 +52,10 @@ def application() -> FastAPI:
     async def silent() -> None:
         await asyncio.sleep(60)
 
+    @app.post("/v1/fault")
+    async def fault(request: Request) -> None:
+        raise ValueError((await request.body()).decode())
+
     @app.get("/v1/stuck")
     async def stuck() -> None:
         await asyncio.to_thread(time.sleep, 600)
