@@ -22,10 +22,13 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
-def write_atomically(path: Path, data: bytes, mode: int = PRIVATE) -> None:
+def write_atomically(
+    path: Path, data: bytes, mode: int = PRIVATE, *, durable: bool = True
+) -> None:
     """Replaces a file's contents so that a reader, or a power cut, sees the old or the new.
 
-    The folder is made if need be. Temporary files that killed writers left are swept.
+    The folder is made if need be. Temporary files that killed writers left are swept. What is
+    not `durable` may be empty after a power cut; it does not wait for the disk.
     """
     make_private_folder(path.parent)
     _sweep_orphans(path)
@@ -35,12 +38,14 @@ def write_atomically(path: Path, data: bytes, mode: int = PRIVATE) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
 def make_private_folder(folder: Path) -> None:

@@ -51,6 +51,7 @@ class Memory:
                 known.pop(key, None)
                 known[key] = value
                 last = dict(list(known.items())[-self.kept :])
-                write_atomically(self.path, json.dumps(last, indent=0).encode())
+                data = json.dumps(last, indent=0).encode()
+                write_atomically(self.path, data, durable=False)
         except OSError:
             return

@@ -62,10 +62,12 @@ def _say_level(engine: Engine, asker: Asker) -> None:
 
 def _set_up(request: Request, asker: Asker) -> None:
     """Builds what is missing, once the gate has said that it is worth the wait."""
+    from launcher.engine import process
     from launcher.installation import build
 
     if build.is_ready():
         return
+    process.discard()  # it was started without the engine
     with flow.judged(request, asker, Look.HUB) as judgement:
         flow.refuse(settling.settle(judgement, asker), asker)
     build.ensure()

@@ -9,18 +9,16 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import socket
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from launcher.clearance import Cleared
-from launcher.engine import comparing, environment, failures, peaks, prompt_cache
+from launcher.engine import comparing, failures, peaks, prompt_cache
 from launcher.engine.messages import Channel, Closed, Message
+from launcher.engine.process import taken
 from launcher.engine.prompt_cache import PromptCache
 from launcher.engine.sandbox import Level
 from launcher.errors import EngineDied
@@ -90,20 +88,9 @@ class Worker:
 
     def _start(self) -> None:
         self._used = False
-        ours, theirs = socket.socketpair()
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
-        number = theirs.fileno()
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "launcher.engine.worker", str(number)],
-            stdin=subprocess.DEVNULL,
-            stdout=self._errors,
-            stderr=self._errors,
-            env=environment.for_the_worker(),
-            pass_fds=[number],
-            start_new_session=True,  # Ctrl-C in the terminal is for the launcher
-        )
-        theirs.close()
-        self.channel = Channel(ours)
+        process = taken()
+        self._errors, self.process = process.errors, process.running
+        self.channel = Channel(process.line)
 
     def load(self, message: Message, files: Sequence[int]) -> Message:
         """Loads open files in the place of what was loaded before; gives the answer."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -67,6 +68,10 @@ class Channel:
             piece = self._exactly(min(size, 1 << 20))
             size -= len(piece)
             yield piece
+
+    def wait(self) -> None:
+        """Until something has come, or the other side is gone."""
+        select.select([self.connection], [], [])
 
     def receive(self) -> tuple[Message, list[int]]:
         """Waits for a message; the open files that came with it are the caller's to close.

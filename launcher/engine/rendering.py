@@ -51,6 +51,15 @@ class Renderer:
         theirs.close()
         self._keeper = Channel(ours, takes_files=True)
 
+    def begin(self) -> None:
+        """Has the helper get ready, now that the worker has nothing else to do.
+
+        A helper that is asked gets ready, too, but then somebody waits for it.
+        """
+        if self._keeper is not None:
+            with contextlib.suppress(Closed):
+                self._reached(self._keeper).send({})
+
     def render(
         self,
         template: str,
@@ -83,11 +92,16 @@ class Renderer:
 
     def _asked(self, request: Message, keeper: Channel) -> Message:
         """What the helper answers. Raises `Closed` when it dies, or has died."""
+        helper = self._reached(keeper)
+        helper.send(request)
+        return helper.receive()[0]
+
+    def _reached(self, keeper: Channel) -> Channel:
+        """The line to the helper. Raises `Closed`."""
         if self._helper is None:
             _, files = keeper.receive()
             self._helper = Channel(socket.socket(fileno=files[0]))
-        self._helper.send(request)
-        return self._helper.receive()[0]
+        return self._helper
 
     def _forget(self) -> None:
         if self._helper is not None:
@@ -125,6 +139,7 @@ def _serve(channel: Channel) -> NoReturn:
     """Answers until the worker goes away."""
     try:
         limits.end_with_parent()
+        channel.wait()  # two processors have enough to do until then
         from launcher.engine import template
 
         # What is imported late, once confined, may be out of reach; so it is used once before.
@@ -134,7 +149,8 @@ def _serve(channel: Channel) -> NoReturn:
         with contextlib.suppress(Closed):
             while True:
                 request, _ = channel.receive()
-                channel.send(_answer(request))
+                if request:
+                    channel.send(_answer(request))
     finally:
         os._exit(0)
 

@@ -25,6 +25,7 @@ def main() -> None:
     renderer = Renderer(line)
     from launcher.engine.service import Service  # the engine, which the renderer needs not
 
+    renderer.begin()
     with contextlib.suppress(Closed):
         Service(Channel(line, takes_files=True), renderer).serve()
     os._exit(0)  # freeing gigabytes piece by piece helps nobody

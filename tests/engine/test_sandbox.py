@@ -78,6 +78,9 @@ def test_the_worker_is_confined_before_it_answers(cleared: Cleared) -> None:
     with contextlib.closing(Worker(require_sandbox=True)) as worker:
         engine = Engine(cleared, worker)
         assert engine.loaded.sandbox is Level.FULL
+        question = {"sampling": {"temperature": 0.0}, "max_tokens": 8}
+        events = list(engine.generate(QUESTION, **question))
+        assert "".join(event.text for event in events if isinstance(event, Text)).strip()
         threads = [int(task.name) for task in Path(f"/proc/{worker.process.pid}/task").iterdir()]
         assert len(threads) > 1
         for thread in threads:
@@ -86,8 +89,6 @@ def test_the_worker_is_confined_before_it_answers(cleared: Cleared) -> None:
         limits = Path(f"/proc/{worker.process.pid}/limits").read_text()
         assert re.search(r"Max core file size +0 +0", limits)
         assert re.search(r"Max open files +256 +256", limits)
-        events = engine.generate(QUESTION, sampling={"temperature": 0.0}, max_tokens=8)
-        assert "".join(event.text for event in events if isinstance(event, Text)).strip()
 
 
 def test_no_network_is_asked_for_from_the_load_to_the_end(cleared: Cleared, tmp_path: Path) -> None:
