@@ -74,18 +74,23 @@ def status(pid: int) -> Mapping[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+def confined_threads(worker: Worker) -> int:
+    """How many threads it has, each of them confined."""
+    threads = [int(task.name) for task in Path(f"/proc/{worker.process.pid}/task").iterdir()]
+    for thread in threads:
+        assert status(thread)["Seccomp"] == "2"
+        assert status(thread)["NoNewPrivs"] == "1"
+    return len(threads)
+
+
 def test_the_worker_is_confined_before_it_answers(cleared: Cleared) -> None:
     with contextlib.closing(Worker(require_sandbox=True)) as worker:
         engine = Engine(cleared, worker)
         assert engine.loaded.sandbox is Level.FULL
-        question = {"sampling": {"temperature": 0.0}, "max_tokens": 8}
-        events = list(engine.generate(QUESTION, **question))
+        assert confined_threads(worker) >= 1
+        events = engine.generate(QUESTION, sampling={"temperature": 0.0}, max_tokens=8)
         assert "".join(event.text for event in events if isinstance(event, Text)).strip()
-        threads = [int(task.name) for task in Path(f"/proc/{worker.process.pid}/task").iterdir()]
-        assert len(threads) > 1
-        for thread in threads:
-            assert status(thread)["Seccomp"] == "2"
-            assert status(thread)["NoNewPrivs"] == "1"
+        assert confined_threads(worker) > 1
         limits = Path(f"/proc/{worker.process.pid}/limits").read_text()
         assert re.search(r"Max core file size +0 +0", limits)
         assert re.search(r"Max open files +256 +256", limits)
