@@ -30,7 +30,6 @@ from launcher.reach import Look
 from launcher.serving.failures import BackingOff, QueueFull, UnknownModel
 
 T = TypeVar("T")
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a worker that died is started again
 STEADY = 120.0  # seconds after which a worker that dies counts as the first that did
 
 
@@ -65,6 +64,8 @@ class Terms:
     most_tokens: int | None = None
     """Of an answer; None: as many as the context holds."""
     require_sandbox: bool = False
+    pauses: tuple[float, float] = (1.0, 60.0)
+    """Seconds before a worker that died is started again: the first time, and at most."""
 
 
 def name_of(model: str) -> str:
@@ -100,7 +101,8 @@ class Served:
         """Why it could not be loaded, while that is not tried again."""
         self.loaded: _Loaded | None = None
         self.loading: asyncio.Task[SharedEngine] | None = None
-        self.pause = FIRST_PAUSE
+        self.pause = 0.0
+        """Seconds before it was tried again last."""
         self.retry_at = 0.0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -133,6 +135,7 @@ class Fleet:
         # One thread for as long as the fleet lives: workers end with the thread that starts them.
         self._hands = ThreadPoolExecutor(1, "loader")
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._open: set[contextlib.ExitStack] = set()  # that thread's; a load may outlive its task
         self._closed = False
 
     @property
@@ -153,6 +156,7 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for served in self._models.values():
             await self.unload(served)
+        await self._by_hand(lambda: [self._shut(stack) for stack in list(self._open)])
         self._hands.shutdown()
 
     def served(self, name: str) -> Served:
@@ -190,7 +194,7 @@ class Fleet:
         if loaded is not None:
             loaded.engine.at_death = None
             loaded.engine.hang_up()
-            await self._by_hand(loaded.stack.close)
+            await self._by_hand(lambda: self._shut(loaded.stack))
 
     # --- Loading --------------------------------------------------------------------------------
 
@@ -254,7 +258,13 @@ class Fleet:
             stack.enter_context(contextlib.closing(worker))
             here = flow.calibrated(here, wishes, worker, asker)
             engine = stack.enter_context(flow.load(here, worker, asker, shared=True))
-            return engine, stack.pop_all()
+            kept = stack.pop_all()
+        self._open.add(kept)
+        return engine, kept
+
+    def _shut(self, stack: contextlib.ExitStack) -> None:
+        self._open.discard(stack)
+        stack.close()
 
     # --- What ends a worker ---------------------------------------------------------------------
 
@@ -265,22 +275,23 @@ class Fleet:
             return
         served.deaths += 1
         if time.monotonic() - loaded.since > STEADY:
-            served.pause = FIRST_PAUSE
+            served.pause = 0.0
         assert loaded.engine.death is not None
         self._back_off(served, loaded.engine.death)
         served.loaded = None
         self._task(self._again(served, loaded))
 
     async def _again(self, served: Served, dead: _Loaded) -> None:
-        await self._by_hand(dead.stack.close)
+        await self._by_hand(lambda: self._shut(dead.stack))
         await asyncio.sleep(max(served.retry_at - time.monotonic(), 0))
         with contextlib.suppress(LauncherError):
             await self._ready(served)
 
     def _back_off(self, served: Served, error: LauncherError) -> None:
+        first, longest = self.terms.pauses
         served.error = error
+        served.pause = min(max(first, 2 * served.pause), longest)
         served.retry_at = time.monotonic() + served.pause
-        served.pause = min(2 * served.pause, LONGEST_PAUSE)
 
     def _keep(self, served: Served, seconds: float | None) -> None:
         """Unloads a model after a while, unless somebody asks for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.campaigns import (
+    batched,
     deaths,
     determinism,
     durability,
@@ -11,6 +12,7 @@ from tests.campaigns import (
     parser_agreement,
     policy_mutants,
     properties,
+    server_deaths,
     swaps,
     worker_fuzz,
 )
@@ -25,5 +27,7 @@ CAMPAIGNS = {
     "swaps": swaps.CAMPAIGN,
     "deaths": deaths.CAMPAIGN,
     "determinism": determinism.CAMPAIGN,
+    "server-deaths": server_deaths.CAMPAIGN,
+    "batched": batched.CAMPAIGN,
     "http-fuzz": http_fuzz.CAMPAIGN,
 }

@@ -2,73 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launcher.engine import llama
-from launcher.engine.batching import FEWEST, Batcher, Prepared
+from launcher.engine.batching import FEWEST
 from launcher.engine.computing import Computing
-from launcher.engine.messages import Message
-from launcher.engine.sampler import Sampler
 from launcher.engine.sampling import Sampling
 from launcher.engine.slots import Slots
+from tests.engine.house import House, slots_of
 
 QUESTIONS = ("Why is the sky blue?", "Name five fruits.", "Who wrote Hamlet?", "What is rain?")
 LONG = "The quick brown fox jumps over the lazy dog. " * 28
-GREEDY = Sampling(temperature=0.0)
 
 
 @pytest.fixture(scope="module")
 def slots(smollm2: Path) -> Iterator[Slots]:
     llama.start()
-    model = llama.Model([str(smollm2)])
-    slots = Slots(model, slots=4, tokens=512, computing=Computing(threads=1))
+    slots = slots_of(smollm2, slots=4, tokens=512, computing=Computing(threads=1))
     yield slots
     slots.close()
-    model.close()
-
-
-class House:
-    """A batcher, and what it has said."""
-
-    def __init__(self, slots: Slots) -> None:
-        slots.forget()
-        self.slots = slots
-        self.said: list[list[Message]] = []
-        self.batcher = Batcher(slots, lambda said: self.said.append(list(said)))
-
-    def ask(self, number: int, question: str, count: int = 12, sampling: Sampling = GREEDY) -> None:
-        text = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-        self.batcher.add(
-            Prepared(
-                number=number,
-                prompt=self.slots.model.tokens(text, add_special=False, parse_special=True),
-                sampler=Sampler(self.slots, sampling),
-                max_tokens=count,
-                stops=(),
-                shown=(),
-                opening="",
-                since=time.perf_counter(),
-            )
-        )
-
-    def finish(self) -> None:
-        while not self.batcher.is_idle:
-            self.batcher.step()
-
-    def text(self, number: int) -> str:
-        return "".join(said["text"] for said in self._of(number) if said["type"] == "text")
-
-    def done(self, number: int) -> dict[str, Any]:
-        (done,) = [said for said in self._of(number) if said["type"] == "done"]
-        return done
-
-    def _of(self, number: int) -> Sequence[Message]:
-        return [said for step in self.said for said in step if said["number"] == number]
+    slots.model.close()
 
 
 def alone(slots: Slots, question: str, **how: Any) -> str:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -48,8 +49,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Running]:
-    """The default model and one that the gate refuses, served from a home of their own."""
+def running(folder: Path, **how: Any) -> Iterator[Running]:
+    """The default model and one that the gate refuses, served from a home of their own.
+
+    `how` are further `Terms`.
+    """
     home = Places(config=folder, state=folder, cache=folder, data=folder, site=folder / "site")
     asker = Asker(
         places=home, settings=settings.load(home), stated=Stated(who=who("individual:DE"))
@@ -59,7 +63,8 @@ def running(folder: Path) -> Iterator[Running]:
         Offer(name=MODEL, request=Request(model=MODEL)),
         Offer(name=REFUSED, request=Request(model=str(scout))),
     ]
-    terms = Terms(wishes=Wishes(context=CONTEXT, threads=1, slots=SLOTS), keep_alive=None)
+    wishes = Wishes(context=CONTEXT, threads=1, slots=SLOTS)
+    terms = Terms(wishes=wishes, keep_alive=None, **how)
     fleet = Fleet(offers, asker, terms)
 
     @contextlib.asynccontextmanager
