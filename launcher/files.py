@@ -22,9 +22,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
-def write_atomically(
-    path: Path, data: bytes, mode: int = PRIVATE, *, durable: bool = True
-) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = PRIVATE, *, durable: bool = True) -> None:
     """Replaces a file's contents so that a reader, or a power cut, sees the old or the new.
 
     The folder is made if need be. Temporary files that killed writers left are swept. What is

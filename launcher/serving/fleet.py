@@ -156,7 +156,7 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for served in self._models.values():
             await self.unload(served)
-        await self._by_hand(lambda: [self._shut(stack) for stack in list(self._open)])
+        await self._by_hand(self._shut_all)
         self._hands.shutdown()
 
     def served(self, name: str) -> Served:
@@ -261,6 +261,10 @@ class Fleet:
             kept = stack.pop_all()
         self._open.add(kept)
         return engine, kept
+
+    def _shut_all(self) -> None:
+        for stack in list(self._open):
+            self._shut(stack)
 
     def _shut(self, stack: contextlib.ExitStack) -> None:
         self._open.discard(stack)
