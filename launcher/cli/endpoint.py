@@ -77,6 +77,7 @@ _SIZE = _Size()
 _OPTIONS = (
     click.option(
         "--host",
+        type=_Checked("address", "host"),
         default="127.0.0.1",
         show_default=True,
         envvar="LAUNCHER_HOST",

@@ -32,7 +32,10 @@ class Endpoint:
     @property
     def listen(self) -> str:
         """Where it listens, as systemd's ListenStream= has it."""
-        return str(self.unix.absolute()) if self.unix else f"{self.host}:{self.port}"
+        if self.unix:
+            return str(self.unix.absolute())
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
     def guard(self, passed: Sequence[socket.socket], say: Callable[[str], None]) -> Guard:
         """What is asked of requests. Raises `LauncherError` for what would be unsafe.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 OPEN = frozenset({"/health"})  # paths that need no key
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?")
+_MAPPED = "::ffff:"  # before IPv4 addresses on a listener for both
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\*|[a-z0-9._\[\]:-]+)")
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:[ \t]*,[ \t]*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
 _METHODS = b"GET, POST, DELETE, OPTIONS"
@@ -94,7 +95,8 @@ class Guard:
             return Refusal(
                 status=400, message="The request needs one valid Host header.", code="invalid_host"
             )
-        if name in self.hosts or name == server[0]:
+        reached = str(server[0]).removeprefix(_MAPPED)
+        if name in self.hosts or name == reached:
             return None
         return Refusal(
             status=421,

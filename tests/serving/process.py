@@ -144,3 +144,24 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(PATIENCE)
         self.sock.connect(self._path)
+
+
+class Manager:
+    """The service manager's end of sd_notify."""
+
+    def __init__(self, address: str) -> None:
+        self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._line.bind("\0" + address[1:] if address.startswith("@") else address)
+        self._line.settimeout(PATIENCE)
+        self.told: list[str] = []
+
+    def wait_for(self, line: str) -> str:
+        """The next message that has a line."""
+        while True:
+            message = self._line.recv(4096).decode()
+            self.told.append(message)
+            if line in message.splitlines():
+                return message
+
+    def close(self) -> None:
+        self._line.close()

@@ -89,6 +89,15 @@ def test_a_name_that_was_allowed_is_answered(named: Server) -> None:
     assert ask(named.port, "GET", "/health", Host="other.example").status == 421
 
 
+@pytest.mark.parametrize("reached", ["192.0.2.7", "::ffff:192.0.2.7"])
+def test_the_address_that_was_reached_is_a_name_of_the_server(reached: str) -> None:
+    scope = {"headers": [(b"host", b"192.0.2.7:80")], "server": (reached, 80)}
+    assert security.Guard().refusal(scope) is None
+    other = security.Guard().refusal({**scope, "server": ("192.0.2.8", 80)})
+    assert other is not None
+    assert other.status == 421
+
+
 # --- Origin --------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.command import Here, launcher
 from tests.headers import write_model
 from tests.serving.conftest import Serve
-from tests.serving.process import PATIENCE, Reply, Server, UnixConnection, ask, asked
+from tests.serving.process import PATIENCE, Manager, Reply, Server, UnixConnection, ask, asked
 from tests.terminal import Start
 
 MODEL = "smollm2:135m"
@@ -96,6 +96,8 @@ def test_keys_that_others_can_read_are_refused_with_what_helps(here: Here, keys:
         ("--tls-cert", "none.pem"),
         ("--allow-origin", "app.example"),
         ("--allow-origin", "https://app.example/path"),
+        ("--host", "a b", "--no-key"),
+        ("--host", ""),
         ("--allow-host", "a b"),
         ("--allow-host", "http://a"),
         ("--keep-alive", "soon"),
@@ -322,9 +324,14 @@ def wait_for(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_unix_socket_and_a_log_of_json(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "launcher.sock"
+def test_a_unix_socket_and_a_log_of_json(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, manager = tmp_path / "launcher.sock", Manager(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     server = serve(MODEL, *WHO, "--unix", path, "--log-format", "json", "-c", "512", port=False)
+    assert f"STATUS=Serving {MODEL}" in manager.wait_for("READY=1").splitlines()
+    manager.close()
     server.said(f"Listening on unix:{path}, serving {MODEL}")
     line = UnixConnection(str(path))
     head = {"Content_Type": "application/json", "X_Request_Id": "one"}

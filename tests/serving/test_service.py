@@ -20,7 +20,7 @@ from launcher.errors import LauncherError
 from launcher.serving import server as serving
 from launcher.serving import sockets
 from tests.serving.conftest import Start
-from tests.serving.process import PATIENCE, Reply, Server, UnixConnection, ask, asked
+from tests.serving.process import PATIENCE, Manager, Reply, Server, UnixConnection, ask, asked
 
 
 class Stream:
@@ -119,27 +119,6 @@ def test_connections_that_ask_nothing_do_not_delay_the_end(tiny: Start) -> None:
 
 
 # --- systemd --------------------------------------------------------------------------------------
-
-
-class Manager:
-    """The service manager's end of sd_notify."""
-
-    def __init__(self, address: str) -> None:
-        self._line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._line.bind("\0" + address[1:] if address.startswith("@") else address)
-        self._line.settimeout(PATIENCE)
-        self.told: list[str] = []
-
-    def wait_for(self, line: str) -> str:
-        """The next message that has a line."""
-        while True:
-            message = self._line.recv(4096).decode()
-            self.told.append(message)
-            if line in message.splitlines():
-                return message
-
-    def close(self) -> None:
-        self._line.close()
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
