@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from launcher.engine import support
 from launcher.errors import NotFound, Unsupported
 from launcher.licensing.decision import Decision
 from launcher.models import catalogue
-from launcher.models.bundle import Asked, Bundle, Role
+from launcher.models.bundle import Asked, Bundle
 from launcher.models.catalogue import PROJECTOR
 
 
 def refuse_unloadable(bundle: Bundle) -> None:
-    """Raises `Unsupported` for parts that are judged, but that nothing here can load yet.
+    """Raises `IntegrityError` or `Unsupported` for parts that do not belong together.
 
-    Raises `IntegrityError` for an adapter that is none, or none for this model, and
-    `Unsupported` for a draft with another vocabulary.
+    The gate has allowed them: this is a matter of what the engine can do with them.
     """
-    if bundle.having(Role.MMPROJ):
-        raise Unsupported(
-            "This launcher cannot load the image half of a model (--mmproj) yet",
-            hint="`launcher check` says what the licence would have against it. Without it:",
-            commands=[f"launcher run {shlex.quote(str(bundle.ref))}"],
-        )
-    from launcher.models import adapters, drafts
+    from launcher.models import adapters, drafts, projectors
 
+    projectors.refuse_misfits(bundle)
     adapters.refuse_misfits(bundle)
     drafts.refuse_misfits(bundle, support.load().architectures)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from launcher.asker import Request
 from launcher.cli import asking, computing, generation, opening, options
 from launcher.cli.chat import manner
 from launcher.cli.generation import Style
@@ -31,6 +33,13 @@ STOPPED = 130  # as a shell counts what SIGINT ended
 @computing.computing
 @click.option("--force", is_flag=True, help="Also what does not seem to fit in memory.")
 @click.option("-s", "--system", help="What the model is told before the conversation.")
+@click.option(
+    "--image",
+    "images",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="An image that the prompt is about; takes --mmproj.",
+)
 @click.option("--require-sandbox", is_flag=True, help="Only where the engine can be confined.")
 @click.option(
     "--no-prompt-cache", is_flag=True, help="Keep nothing that was computed of a system prompt."
@@ -56,14 +65,16 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     forgets = values.pop("no_prompt_cache")
     wishes = computing.wishes(values)
     style, held = generation.style(values), manner.manner(values)
+    images = _images(values.pop("images"), request)
     with opening.opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
         if not (forgets or held.private):
             kept = asker.places
             engine.prompt_cache = PromptCache(kept.prompts, kept.prompts_key)
         text = _prompt(prompt)
         if text is None:
-            if style.logprobs is not None:
-                raise click.UsageError("--logprobs is for single answers: give a prompt.")
+            if style.logprobs is not None or images:
+                option = "--image" if images else "--logprobs"
+                raise click.UsageError(f"{option} is for single answers: give a prompt.")
             from launcher.cli.chat import about, loop
 
             loop.chat(engine, style, about.of(here), asker.places, held)
@@ -71,7 +82,7 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
             from launcher.cli.chat import about, thread
 
             belongs = thread.Thread(about.of(here), held, asker, style.system)
-            sys.exit(_answer_once(engine, style, text, belongs))
+            sys.exit(_answer_once(engine, style, text, belongs, images))
 
 
 def _prompt(words: Sequence[str]) -> str | None:
@@ -85,8 +96,26 @@ def _prompt(words: Sequence[str]) -> str | None:
     raise click.UsageError("There is no prompt: give one after MODEL, or pipe one in.")
 
 
-def _answer_once(engine: Engine, style: Style, text: str, thread: Thread) -> int:
-    done = _answer(engine, style, thread.messages(text), thread.words)
+def _images(paths: Sequence[Path], request: Request) -> list[bytes]:
+    """The images that a prompt is about."""
+    if not paths:
+        return []
+    if request.mmproj is None:
+        raise click.UsageError("--image takes the image half of the model: give it with --mmproj.")
+    from launcher.engine import pictures
+
+    pictures.refuse_too_many(len(paths))
+    return [pictures.read(path) for path in paths]
+
+
+def _answer_once(
+    engine: Engine, style: Style, text: str, thread: Thread, images: Sequence[bytes]
+) -> int:
+    *before, last = thread.messages(text)
+    asked: list[Mapping[str, Any]] = [*before, last]
+    if images:
+        asked[-1] = {**last, "images": len(images)}
+    done = _answer(engine, style, asked, thread.words, images)
     if done.reason == "context":
         raise LauncherError(
             _full(done, engine),
@@ -105,12 +134,18 @@ def _full(done: Done, engine: Engine) -> str:
     )
 
 
-def _answer(engine: Engine, style: Style, messages: Sequence[dict[str, str]], words: Words) -> Done:
+def _answer(
+    engine: Engine,
+    style: Style,
+    messages: Sequence[Mapping[str, Any]],
+    words: Words,
+    images: Sequence[bytes],
+) -> Done:
     """Streams one answer to standard output; Ctrl-C ends it, not the program."""
     from launcher.engine.client import Done
 
     with interruptible(engine.stop) as interrupted:
-        events = engine.generate(messages, **style.wishes)
+        events = engine.generate(messages, images=images, **style.wishes)
         if interrupted():
             engine.stop()  # Ctrl-C came before there was anything to stop
         for event in events:

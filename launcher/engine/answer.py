@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from launcher.engine import images
 from launcher.engine.draft import Draft
 from launcher.engine.drafting import Drafting
 from launcher.engine.llama import Context, Model
@@ -31,6 +32,8 @@ class Asked:
     """Whether several tokens may be tried at once."""
     draft: Draft | None = None
     """What guesses, too."""
+    seen: images.Prompt | None = None
+    """Where there are images in the prompt: the same with them."""
     drafting: Drafting = field(default_factory=Drafting)
 
 
@@ -38,7 +41,7 @@ class Answer:
     """One answer of a loaded model."""
 
     def __init__(self, model: Model, context: Context, sampler: Sampler, asked: Asked) -> None:
-        room = context.size - len(asked.prompt)
+        room = context.size - len(asked.prompt) - (asked.seen.extra if asked.seen else 0)
         wanted = asked.max_tokens
         self._model, self._context, self._sampler, self._asked = model, context, sampler, asked
         self._limit = room if wanted is None else min(wanted, room)
@@ -53,8 +56,8 @@ class Answer:
         started = time.perf_counter()
         computed = asked.recall()
         kept = context.keep(asked.prompt)
-        filled = context.fill(asked.prompt[kept:], asked.unwanted)
-        self._sampler.saw(asked.prompt)
+        filled = self._fill(kept)
+        self._sampler.saw([token for token in asked.prompt if token >= 0])
         first = time.perf_counter()
         reason = self._tokens() if filled else "stopped"
         if reason != "stop":
@@ -72,6 +75,13 @@ class Answer:
                 **self._guessed,
             }
         )
+
+    def _fill(self, kept: int) -> bool:
+        """Computes what is not held of the prompt; False when it was stopped on the way."""
+        asked, context = self._asked, self._context
+        if asked.seen is not None:
+            return asked.seen.fill(context, kept, asked.unwanted)
+        return context.fill(asked.prompt[kept:], asked.unwanted)
 
     def _tokens(self) -> str:
         """Why the answer ended."""

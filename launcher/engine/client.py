@@ -102,9 +102,12 @@ class Worker:
         self.send({"type": "load", **message, **required}, files)
         return self.receive()
 
-    def send(self, message: Message, files: Sequence[int] = ()) -> None:
+    def send(self, message: Message, files: Sequence[int] = (), data: Sequence[bytes] = ()) -> None:
+        """Sends a message, open files with it, and the bytes that it announces."""
         try:
             self.channel.send(message, files)
+            for each in data:
+                self.channel.send_bytes(each)
         except Closed:
             raise self.death() from None
 
@@ -164,6 +167,7 @@ class Engine:
         """
         self.worker = worker
         self._number = 0
+        self._is_asking = self._is_unwanted = False
         self._longest = 0  # prompt that was computed at once, in tokens
         self.at_end: Callable[[int, int], None] | None = None
         """Told how much memory the worker took at most (bytes), and its longest prompt."""
@@ -191,7 +195,7 @@ class Engine:
 
     def generate(
         self,
-        messages: Sequence[dict[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         *,
         sampling: dict[str, Any],
         max_tokens: int | None,
@@ -201,17 +205,21 @@ class Engine:
         logprobs: int | None = None,
         guesses: bool = True,
         drafting: Mapping[str, Any] | None = None,
+        images: Sequence[bytes] = (),
     ) -> Iterator[Text | Done]:
         """Asks for the answer to a conversation; it comes piece by piece, and a `Done` ends it.
 
         `sampling` has fields of `Sampling`; `logprobs` asks for so many of the likeliest tokens;
         without `guesses`, each token takes a step of its own; `drafting` has fields of `Drafting`.
+        `images` are the bytes of image files; a message says under `images` how many of them
+        are its own.
         """
         self._number += 1
+        self._is_unwanted = False
         wanted = {
             "type": "generate",
             "number": self._number,
-            "messages": list(messages),
+            "messages": [dict(message) for message in messages],
             "sampling": sampling,
             "max_tokens": max_tokens,
             "stop": list(stop),
@@ -220,16 +228,26 @@ class Engine:
             "logprobs": logprobs,
             "guesses": guesses,
             "drafting": dict(drafting or {}),
+            "images": [len(image) for image in images],
         }
         name = self._kept_under(messages)
-        if self.prompt_cache is None or not name:
-            self.worker.send(wanted)
-        else:
-            with self.prompt_cache.found(name) as state:
-                self.worker.send({**wanted, "recall": True}, [] if state is None else [state])
+        self._ask(wanted, name, images)
         return self._events(name)
 
-    def _kept_under(self, messages: Sequence[dict[str, str]]) -> str:
+    def _ask(self, wanted: Message, name: str, images: Sequence[bytes]) -> None:
+        """Sends what is wanted, with what is kept under a name."""
+        self._is_asking = True
+        if self.prompt_cache is None or not name:
+            self.worker.send(wanted, (), images)
+        else:
+            with self.prompt_cache.found(name) as state:
+                kept = [] if state is None else [state]
+                self.worker.send({**wanted, "recall": True}, kept, images)
+        self._is_asking = False
+        if self._is_unwanted:
+            self.stop()
+
+    def _kept_under(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The name of the beginning's state; empty where it is not worth keeping."""
         if self.prompt_cache is None or self._number > 1 or len(messages) < 2:
             return ""
@@ -257,7 +275,9 @@ class Engine:
 
     def stop(self) -> None:
         """Ends the answer that was asked for last; what was generated so far still arrives."""
-        self.worker.send({"type": "stop", "number": self._number})
+        self._is_unwanted = self._is_asking  # a signal may come while images are being sent
+        if not self._is_asking:
+            self.worker.send({"type": "stop", "number": self._number})
 
     def __enter__(self) -> Engine:
         return self

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from launcher.clearance import Cleared
 from launcher.engine.messages import Message
 from launcher.errors import IntegrityError
+from launcher.models import projectors
 from launcher.models.bundle import Bundle, Part, Role
 from launcher.models.gguf import TOKENS, Header
 
@@ -22,10 +23,12 @@ def _asked(parts: Sequence[Part], bundle: Bundle) -> Message:
     """What the worker is told of a file, or of all shards of one."""
     header = parts[0].header
     assert header is not None
+    # Of an image half the engine tells nothing but what it takes in.
+    compared = () if parts[0].role is Role.MMPROJ else _comparable(header)
     asked = {
         "role": str(parts[0].role),
         "files": len(parts),
-        "compare": [key for key, _ in _comparable(header)],
+        "compare": [key for key, _ in compared],
     }
     if parts[0].role is not Role.DRAFT:
         return asked
@@ -44,10 +47,20 @@ def refuse_difference(bundle: Bundle, reply: Message) -> None:
             for key, ours in _comparable(header)
             if seen["metadata"].get(key) != ours
         ]
+        if parts[0].role is Role.MMPROJ:
+            differences = list(_other_senses(header, seen["senses"]))
         count = seen.get("sizes", {}).get("vocabulary")
         if count is not None and header.vocabulary not in (None, count):
             differences.append(f"{header.vocabulary} tokens in the header, {count} in the engine")
         _refuse_any(parts[0], differences)
+
+
+def _other_senses(header: Header, seen: Mapping[str, bool]) -> Iterator[str]:
+    """In what an image half is another to the engine than to the gate."""
+    for sense in ("vision", "audio"):
+        ours = projectors.takes_in(header, sense)
+        if seen[sense] and not ours:
+            yield f"it takes in {sense} in the engine, and not in the header"
 
 
 def _comparable(header: Header) -> Iterator[tuple[str, str]]:

@@ -57,7 +57,7 @@ class Draft:
     def begin(self, text: Sequence[int], settings: Drafting, stop: Callable[[], bool]) -> None:
         """A text is to be continued; `stop` says whether nobody wants that any more."""
         self._text, self._settings, self._stop = list(text), settings, stop
-        self._foreign = any(token >= self._known for token in text)
+        self._foreign = not all(0 <= token < self._known for token in text)  # below: an image
         self._same = shared(self._context.held, self._text)  # tokens that it need not compute
 
     def add(self, token: int) -> None:

@@ -54,7 +54,7 @@ def load_error(bundle: Bundle, reply: Message) -> LauncherError:
     if reply["kind"] == "sandbox":
         return not_confined(words)
     parts = bundle.sets[reply["at"]]
-    if reply["kind"] == "draft":
+    if reply["kind"] == "unsuitable":
         return drafts.misfit(parts[0], words)
     return _load_error(parts, words)
 
@@ -64,6 +64,8 @@ def _load_error(parts: Sequence[Part], words: str) -> LauncherError:
     if "unknown model architecture" in words:
         line = _first(words, "unknown model architecture")
         return Unsupported(f"The engine cannot run {name}: {line}")
+    if "unknown projector type" in words:
+        return Unsupported(f"The engine does not know the kind of projector in {name}")
     if _lacks_memory(words):
         return DoesNotFit(
             f"There was not enough memory to load {name}",
@@ -111,6 +113,8 @@ def generation_error(reply: Message, last_words: str) -> LauncherError:
         return Unanswerable(_sentence(reply["message"]))
     if reply["kind"] == "template":
         return _template_error(reply["cause"], reply["message"])
+    if reply["kind"] == "image":
+        return IntegrityError(_sentence(reply["message"]))
     if _lacks_memory(reply["message"]):
         return DoesNotFit("There was not enough memory to answer", hint=_SMALLER)
     return LauncherError(f"The engine could not answer: {reply['message']}")

@@ -46,6 +46,15 @@ def _low_level() -> Any:
 lib = _low_level()
 
 
+def media() -> Any:
+    """`llama_cpp.mtmd_cpp`, the engine's way to images; only where one is asked for."""
+    import llama_cpp.mtmd_cpp
+
+    found = llama_cpp.mtmd_cpp
+    found.mtmd_helper_log_set(_keep_log, None)
+    return found
+
+
 def folder() -> Path:
     """Where the engine's package lies."""
     return Path(lib.__file__).parent
@@ -223,6 +232,8 @@ class Context:
         self.size: int = lib.llama_n_ctx_seq(self._context)
         self.batch: int = lib.llama_n_batch(self._context)
         self.held: list[int] = []
+        self.places = False
+        """Whether places are said with every token: the engine cannot tell after an image."""
 
     def _use(self, threads: int) -> None:
         """Computes with so many threads from now on."""
@@ -324,8 +335,12 @@ class Context:
     def _filled(self, part: Sequence[int], stop: Callable[[], bool]) -> bool:
         if stop():
             return False
-        array = (lib.llama_token * len(part))(*part)
-        if self._decode(lib.llama_batch_get_one(array, len(part))) == _ABORTED:
+        if self.places:
+            status = self._placed(part, first_scored=len(part) - 1)
+        else:
+            array = (lib.llama_token * len(part))(*part)
+            status = self._decode(lib.llama_batch_get_one(array, len(part)))
+        if status == _ABORTED:
             self._drop(len(self.held))
             return False
         self.held.extend(part)
@@ -333,8 +348,11 @@ class Context:
 
     def step(self, token: int) -> None:
         """Computes one more token."""
-        self._one[0] = token
-        self._decode(lib.llama_batch_get_one(self._one, 1))
+        if self.places:
+            self._placed([token])
+        else:
+            self._one[0] = token
+            self._decode(lib.llama_batch_get_one(self._one, 1))
         self.held.append(token)
 
     def steps(self, tokens: Sequence[int]) -> None:
@@ -342,6 +360,11 @@ class Context:
         if len(tokens) == 1:
             self.step(tokens[0])
             return
+        self._placed(tokens)
+        self.held.extend(tokens)
+
+    def _placed(self, tokens: Sequence[int], first_scored: int = 0) -> int:
+        """Computes tokens at the places after those that are held; gives what `_decode` does."""
         batch = lib.llama_batch_init(len(tokens), 0, 1)
         try:
             batch.n_tokens = len(tokens)
@@ -350,11 +373,10 @@ class Context:
                 batch.pos[number] = len(self.held) + number
                 batch.n_seq_id[number] = 1
                 batch.seq_id[number][0] = 0
-                batch.logits[number] = 1
-            self._decode(batch)
+                batch.logits[number] = number >= first_scored
+            return self._decode(batch)
         finally:
             lib.llama_batch_free(batch)
-        self.held.extend(tokens)
 
     def cut(self, length: int) -> None:
         """Drops the tokens from a place on."""

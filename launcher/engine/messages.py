@@ -1,11 +1,12 @@
 """What the launcher and its worker say to each other, and how.
 
 A message is a JSON object with its length before it (four bytes, little-endian). Open files
-travel beside a message over a Unix socket, so the worker never needs a path.
+travel beside a message over a Unix socket, so the worker never needs a path. Of images the
+message has the sizes, and their bytes follow it.
 
     to the worker                             from the worker
     load      files, context, threads, ...    ready     what llama.cpp sees
-    generate  messages, sampling, ...         text      a piece of the answer
+    generate  messages, sampling, images ...  text      a piece of the answer
     stop                                      state     size; so many bytes follow
                                               done      why it ended, counts, seconds
                                               failed    kind and message

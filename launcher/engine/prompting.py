@@ -88,8 +88,12 @@ class Prompts:
 
     def tokens(self, text: str) -> list[int]:
         """The tokens of a text, in which special ones count as such."""
-        add_special = self._model.adds_bos() and not (self._bos and text.startswith(self._bos))
+        add_special = self.adds_special(text)
         return self._model.tokens(text, add_special=add_special, parse_special=True)
+
+    def adds_special(self, text: str) -> bool:
+        """Whether the model wants a token before a text that is not in it yet."""
+        return self._model.adds_bos() and not (self._bos and text.startswith(self._bos))
 
     def _checked(self, tokens: list[int]) -> list[int]:
         if not all(0 <= token < self._size for token in tokens):

@@ -6,13 +6,14 @@ at them.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-from launcher.engine import llama, loading, prefix, prompting, sandbox
+from launcher.engine import images, llama, loading, prefix, prompting, sandbox
 from launcher.engine.answer import Answer, Asked
 from launcher.engine.crowd import Crowd
 from launcher.engine.drafting import Drafting
@@ -38,12 +39,16 @@ class Inbox:
                 if message["type"] == "stop":
                     self.stopped = message["number"]
                 elif message["type"] == "generate":
+                    message["images"] = list(map(self._bytes, message.get("images", ())))
                     message["files"], files = files, []  # closed by whoever answers
                     self.waiting.put(message)
                 close_all(files)
         except Closed:
             self.stopped = sys.maxsize
             self.waiting.put(None)
+
+    def _bytes(self, size: int) -> bytes:
+        return b"".join(self._channel.receive_bytes(size))
 
 
 class Service:
@@ -100,7 +105,8 @@ class Service:
         started = time.perf_counter()
         paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
         loaded = loading.load(message, paths)
-        self.model, self.context, self.draft = loaded.model, loaded.context, loaded.draft
+        self.model, self.context = loaded.model, loaded.context
+        self.draft, self.eye = loaded.draft, loaded.eye
         self.prompts = Prompts(self.model, self.renderer)
         self.channel.send(
             {
@@ -114,7 +120,17 @@ class Service:
         )
 
     def _generate(self, message: Message) -> None:
-        prompt = self.prompts.made(message, self.context.size)
+        if message["images"] and self.eye is not None:
+            seen = self.eye.prompt(self.prompts, message, self.context.size)
+            with contextlib.closing(seen):
+                self._answer(message, seen.tokens, seen)
+        else:
+            self._answer(message, self.prompts.made(message, self.context.size))
+
+    def _answer(
+        self, message: Message, prompt: Sequence[int], seen: images.Prompt | None = None
+    ) -> None:
+        """Answers a prompt; the places below zero in it are of what was `seen`."""
         sampler = prompting.sampler(self.context, message)
         number: int = message["number"]
 
@@ -123,6 +139,7 @@ class Service:
 
         asked = Asked(
             prompt=prompt,
+            seen=seen,
             max_tokens=message["max_tokens"],
             stops=message.get("stop", ()),
             send=self.channel.send,

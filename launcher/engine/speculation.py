@@ -11,6 +11,7 @@ the same seed takes the same steps.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -156,6 +157,7 @@ class Steps:
         for source, trust in self._sources:
             wanted = min(trust.wanted(), room)
             found = source.after(wanted) if wanted > 0 else []
+            found = list(itertools.takewhile(lambda token: token >= 0, found))  # not of images
             if found:
                 self._trust = trust
                 return found

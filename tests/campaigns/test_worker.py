@@ -11,7 +11,7 @@ from tests.campaigns.test_campaigns import SEED, total
 
 def test_damaged_files_end_as_they_should() -> None:
     counts = total(worker_fuzz.run(SEED, 2 * worker_fuzz.TURN)).counts
-    assert (counts["model"], counts["adapter"], counts["projector"]) == (80, 8, 2)
+    assert (counts["model"], counts["adapter"], counts["projector"]) == (80, 4, 4)
     assert counts["reached the worker"] > 8
     assert counts["exit 0"] > 5
     assert counts["exit 6"] > 30
@@ -31,8 +31,8 @@ def test_whole_files_go_all_the_way_or_are_refused(tmp_path: Path) -> None:
     trial.close()
     assert not trial.tally.faults
     counts = trial.tally.counts
-    assert counts["exit 0"] == counts["reached the worker"] == counts["adapter"] + 6
-    assert counts["exit 8"] == counts["projector"] == 1
+    beside = counts["adapter"] + counts["projector"]
+    assert counts["exit 0"] == counts["reached the worker"] == beside + 6
     assert counts["exit 3"] == 1
 
 

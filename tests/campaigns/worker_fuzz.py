@@ -2,8 +2,9 @@
 
 Models, adapters and projectors that say that they are free are damaged field by field, and go
 the way that `launcher run` goes: the gate for a private person in Germany, the real worker in its
-sandbox, two tokens of an answer. Each ends in time, with an error of the launcher's own or with
-none, and what the gate has not allowed is never sent to the worker.
+sandbox, two tokens of an answer, about an image where there is a projector. Each ends in time,
+with an error of the launcher's own or with none, and what the gate has not allowed is never sent
+to the worker.
 """
 
 from __future__ import annotations
@@ -28,18 +29,19 @@ from launcher.models import catalogue, sources
 from launcher.models.bundle import Bundle
 from launcher.models.refs import PathRef
 from launcher.paths import places
-from tests import headers
+from tests import eyes, headers
 from tests.campaigns import parser_agreement
 from tests.campaigns.campaign import Campaign, Tally, ranges, spread
 from tests.campaigns.parser_agreement import LIMIT, Hang, Seed, alarm, unpadded
 from tests.headers import SMALL, Written
 
-COUNTS = {"model": 20_000, "adapter": 2_000, "projector": 500}
-TURN = 45  # in this many cases, 40 models, 4 adapters, 1 projector
-SHARE = 90  # cases in one share
+COUNTS = {"model": 20_000, "adapter": 1_000, "projector": 1_000}
+TURN = 44  # in this many cases, 40 models, 2 adapters, 2 projectors
+SHARE = 88  # cases in one share
 CONTEXT = 256  # tokens
 DEATHS = 0.01  # of what is loaded: the engine may assert while it computes, and dies alone
-QUESTION = [{"role": "user", "content": "Hi"}]
+QUESTION = {"role": "user", "content": "Hi"}
+IMAGE = eyes.png()  # what a projector is shown
 ALLOWED_CODES = frozenset({ExitCode.DONE}) | {code for code in ExitCode if 3 <= code <= 9}
 # What no private person in Germany may load, whatever else a file says.
 WITHHELD = frozenset({"llama4", "mllama", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl"})
@@ -51,7 +53,7 @@ _EXPERTS = {"experts": 4, "expert_feed_forward": SMALL.feed_forward}
 def kind_of(number: int) -> str:
     """What is damaged under this number."""
     place = number % TURN
-    return "model" if place < 40 else "adapter" if place < 44 else "projector"
+    return "model" if place < 40 else "adapter" if place < 42 else "projector"
 
 
 # --- Good files ---------------------------------------------------------------------------------
@@ -102,7 +104,8 @@ def besides() -> dict[str, tuple[Beside, ...]]:
             Beside(plain, _drawn(headers.write_adapter(_in(folder), SMALL, _FREE)), "adapters"),
             Beside(experts, _drawn(_for_experts(_in(folder))), "adapters"),
         ]
-        projector = _drawn(headers.write_projector(_in(folder), "mlp", _FREE))
+        path = eyes.write_eye(_in(folder), SMALL.embedding)
+        projector = _seed(path, path.read_bytes())
     return {"adapter": tuple(adapters), "projector": (Beside(plain, projector, "mmproj"),)}
 
 
@@ -122,11 +125,16 @@ def _for_experts(path: Path) -> Path:
 
 def _drawn(path: Path) -> Seed:
     """A file with numbers drawn by lot where it has holes."""
-    size = path.stat().st_size
+    whole = path.read_bytes()
+    return _seed(path, Random(2).randbytes(len(whole)))
+
+
+def _seed(path: Path, filling: bytes) -> Seed:
+    """A file with the same header, and after it what the filling has there."""
     with sources.resolved(PathRef(path), catalogue.load()) as bundle:
         assert bundle.main.header is not None
         start = bundle.main.header.data_offset
-    return Seed(unpadded(path.read_bytes()[:start]), Random(2).randbytes(size - start))
+    return Seed(unpadded(path.read_bytes()[:start]), filling[start:])
 
 
 # --- One damaged file ---------------------------------------------------------------------------
@@ -202,7 +210,10 @@ class Trial:
             cleared = flow.clear(judgement, wishes, self.asker)
             engine = flow.load(cleared, self.worker, self.asker)
             self._look(cleared.bundle, about)
-            list(engine.generate(QUESTION, sampling={"temperature": 0.0}, max_tokens=2))
+            images = [IMAGE] if request.mmproj else []
+            question = [{**QUESTION, "images": len(images)}]
+            sampling = {"temperature": 0.0}
+            list(engine.generate(question, images=images, sampling=sampling, max_tokens=2))
 
     def _look(self, bundle: Bundle, about: str) -> None:
         """By the file itself, and not by what the gate made of it."""
