@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast a model is pulled, against `hf download` of the same file from the same server.
 
-    python scripts/bench_pull.py [--megabytes 256] [--runs 9] [--folder FOLDER]
+    scripts/bench pull [--megabytes 256] [--runs 9] [--folder FOLDER]
 
 The hub is the one of the tests, on this computer; each run is a whole process with an empty
 cache. Ours takes the digest and waits until the disk has the bytes, the other does neither.

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The server against llama.cpp's own, through HTTP; prints rows of a Markdown table.
 
-    python scripts/bench_serve.py MODEL.gguf --peers FOLDER [--rounds 7] [--only one,eight,...]
-    python scripts/bench_serve.py MODEL.gguf --soak 600
+    scripts/bench serve MODEL.gguf --peers FOLDER [--rounds 7] [--only one,eight,...]
+    scripts/bench serve MODEL.gguf --soak 600
 
-Both are started with 8 slots of the same size and take turns, with a figure as in bench.py.
+Both are started with 8 slots of the same size and take turns, with a figure as in bench_engine.py.
 `one`, `eight`: tokens/s of so many clients at once that stream, all answers together. `first`:
 seconds until the last of 8 clients has its first token. `prefix`: the same, of 8 clients whose
 system prompt of 1,000 tokens is the same, which neither server has seen. `rest`: memory of the
@@ -35,7 +35,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import WHO, WORDS, Figure, paired, row
+from figures import WHO, WORDS, Figure, paired, row
 
 SLOTS = 8
 CONTEXT = 2048  # tokens, in each slot

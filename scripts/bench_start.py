@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long commands take as whole processes, and how long a decision takes.
 
-    python scripts/bench_start.py [--runs 21]
+    scripts/bench start [--runs 21]
 
 Files are warm, as for whoever has used launcher before. Each command takes its turn in every
 round, so that a busy moment hits all of them. Bare Python that imports click is what no

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What launcher's own ways to be quick are worth; prints rows of a Markdown table.
 
-    python scripts/bench_ways.py MODEL.gguf [--rounds 7] [--only copy,free,crowded,prompt]
-    python scripts/bench_ways.py MODEL.gguf --draft OTHER.gguf --only draft
+    scripts/bench ways MODEL.gguf [--rounds 7] [--only copy,free,crowded,prompt]
+    scripts/bench ways MODEL.gguf --draft OTHER.gguf --only draft
 
-Both sides take turns, with a figure as in bench.py. `copy` and `free`: tokens/s with guesses
+Both sides take turns, with a figure as in bench_engine.py. `copy` and `free`: tokens/s with guesses
 against without, where the answer repeats the prompt and where it does not. `draft`: where it does
 not, with guesses of a second model. `crowded`: tokens/s with all threads asked for and another
 process spinning, against one thread undisturbed. `prompt`: seconds to the first token of a whole
@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import WHO, WORDS, Figure, paired, row
+from figures import WHO, WORDS, Figure, paired, row
 
 from launcher.engine import machine
 from launcher.engine.client import Worker
@@ -45,7 +45,7 @@ SPIN = "print(flush=True)\nwhile True: pass"
 
 @contextlib.contextmanager
 def loaded(model: Path, threads: int, draft: Path | None = None) -> Iterator[Worker]:
-    """A worker with a model; no gate: the same file goes through it in bench.py."""
+    """A worker with a model; no gate: the same file goes through it in bench_engine.py."""
     sets: list[dict[str, object]] = [{"role": "weights", "files": 1, "compare": []}]
     if draft is not None:
         sets.append({"role": "draft", "files": 1, "compare": [], "same_tokens": False})

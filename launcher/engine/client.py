@@ -68,6 +68,8 @@ class Loaded:
     """How far the worker was confined before it looked at the files."""
     build: str
     """Tells the engine's build, on this processor, from any other."""
+    waited: float
+    """Seconds that the worker was ready and had nothing to load yet."""
 
 
 def is_installed() -> bool:
@@ -190,6 +192,7 @@ class Engine:
             sizes=main["sizes"],
             sandbox=Level(reply["sandbox"]),
             build=reply["build"],
+            waited=reply["waited"],
         )
         self._facts = ([file.stamp for file in files], plan.kv_type, plan.flash_attention)
 

@@ -61,7 +61,9 @@ class Service:
     def serve(self) -> None:
         """Loads what it is told to and answers until the launcher goes away."""
         llama.start()
+        idle = time.perf_counter()
         message, files = self.channel.receive()
+        self.waited = time.perf_counter() - idle
         level = confined(files)
         if message["require_sandbox"] and level is not sandbox.Level.FULL:
             self._fail("sandbox", level)
@@ -116,6 +118,7 @@ class Service:
                 "sandbox": level,
                 "build": llama.build(),
                 "seconds": time.perf_counter() - started,
+                "waited": self.waited,
             }
         )
 

@@ -226,3 +226,22 @@ def test_ci_runs_the_same_command_as_a_developer() -> None:
     assert lines == ["#!/bin/sh", 'exec "$(dirname -- "$0")/../scripts/test"']
     for name in ("scripts/run", "scripts/test", "scripts/python", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK)
+
+
+# --- scripts/bench ----------------------------------------------------------------------
+
+
+def test_bench_lists_every_measurement() -> None:
+    done = ran([sys.executable, ROOT / "scripts" / "bench"], dict(os.environ))
+    listed = [line.split()[0] for line in done.stdout.splitlines()]
+    assert listed == sorted(path.stem[6:] for path in ROOT.glob("scripts/bench_*.py"))
+    assert all(len(line.split()) > 3 for line in done.stdout.splitlines())
+
+
+def test_each_measurement_says_what_it_takes() -> None:
+    for script in sorted(ROOT.glob("scripts/bench_*.py")):
+        name = script.stem.removeprefix("bench_")
+        done = ran([sys.executable, ROOT / "scripts" / "bench", name, "--help"], dict(os.environ))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("usage: ")
+        assert f"scripts/bench {name}" in done.stdout

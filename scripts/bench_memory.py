@@ -1,6 +1,6 @@
 """Compares what a load is expected to take with what its worker took at most.
 
-    python scripts/measure_memory.py model.gguf ... --contexts 512,2048,8192
+    scripts/bench memory model.gguf ... --contexts 512,2048,8192
 
 Each model is loaded at each context and reads a long prompt. The gate is left out: this is for
 files made by scripts/make_model.py and others of one's own.
@@ -27,7 +27,9 @@ PROMPT = 600  # words, less where the context is shorter
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compares estimates of memory with what is taken.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--contexts", default="512,2048,8192")
     arguments = parser.parse_args()

@@ -2,8 +2,8 @@
 """launcher against llama.cpp's own tools, side by side; prints rows of a Markdown table.
 
     scripts/build-peers FOLDER
-    python scripts/bench.py FOLDER/build/bin MODEL.gguf... [--rounds 15] [--threads N]
-                            [--only decode,prefill,process,memory] [--accept LICENCE]
+    scripts/bench engine FOLDER/build/bin MODEL.gguf... [--rounds 15] [--threads N]
+                         [--only decode,prefill,process,memory] [--accept LICENCE]
 
 Ours and theirs take turns, and who is first changes with each round; they get the same file
 (a copy that nobody else has in use), threads, batch sizes, context and flash attention. A
@@ -20,16 +20,17 @@ import os
 import random
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from figures import WHO, WORDS, Figure, paired, row
 
 from launcher import flow, settings
 from launcher.asker import Asker, Request
@@ -40,18 +41,13 @@ from launcher.licensing.declaration import Stated, who
 from launcher.models import gguf
 from launcher.paths import places
 
-WHO = "individual:DE"
 QUESTION = "Write a long story about a fox and a hen who travel around the world."
 CONTEXT = 4096  # tokens
 DECODED = 96  # tokens in a round
-WORDS = ("the", "a", "river", "house", "of", "to", "and", "walks", "sees", "five", "tree", "old")
 READ = 420  # words of the prompt whose reading is timed; more than 512 tokens
 ANSWER = 32  # tokens of the whole process
-RESAMPLINGS = 4000
 PAUSE = 0.004  # seconds between two looks at the memory
 GREEDY = {"temperature": 0.0}
-
-Measure = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,41 +75,6 @@ class Peer:
             *("-c", CONTEXT, "-n", ANSWER, "--temp", 0, "-no-cnv", "-p", prompt),
         ]
         return [str(word) for word in command]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """What came out of the rounds of one comparison."""
-
-    ours: list[float]
-    theirs: list[float]
-
-    @property
-    def ratio(self) -> float:
-        return statistics.median(self.ours) / statistics.median(self.theirs)
-
-    def interval(self) -> tuple[float, float]:
-        """Of the ratio: the middle 95 % of what resampled rounds give."""
-        chance = random.Random(1)
-        pairs = list(zip(self.ours, self.theirs, strict=True))
-        found = []
-        for _ in range(RESAMPLINGS):
-            ours, theirs = zip(*chance.choices(pairs, k=len(pairs)), strict=True)
-            found.append(statistics.median(ours) / statistics.median(theirs))
-        found.sort()
-        return found[RESAMPLINGS // 40], found[-RESAMPLINGS // 40]
-
-
-def paired(rounds: int, ours: Measure, theirs: Measure) -> Figure:
-    """Lets both take turns; the first round only warms up."""
-    figure = Figure(ours=[], theirs=[])
-    sides = [(ours, figure.ours), (theirs, figure.theirs)]
-    for turn in range(rounds + 1):
-        for measure, values in sides if turn % 2 else reversed(sides):
-            value = measure()
-            if turn:
-                values.append(value)
-    return figure
 
 
 # --- Speed --------------------------------------------------------------------------------------
@@ -253,15 +214,6 @@ def figures(peer: Peer, wanted: list[str], rounds: int) -> Iterator[tuple[str, F
     for name, measure in (("process", process), ("memory", memory)):
         if name in wanted:
             yield name, measure(peer, rounds)
-
-
-def row(model: str, name: str, unit: str, figure: Figure) -> str:
-    ours, theirs = statistics.median(figure.ours), statistics.median(figure.theirs)
-    low, high = figure.interval()
-    return (
-        f"| {name} | {model} | {ours:.4g} {unit} | {theirs:.4g} {unit} "
-        f"| {figure.ratio:.3f} | {low:.3f} to {high:.3f} |"
-    )
 
 
 def main() -> None:
