@@ -17,7 +17,7 @@ import launcher
 from launcher import shortfalls
 from launcher.asker import Request
 from launcher.cli import admitting, computing, endpoint, options, render
-from launcher.errors import LauncherError
+from launcher.errors import LauncherError, Unsupported
 
 if TYPE_CHECKING:
     from launcher.serving.endpoint import Endpoint
@@ -155,14 +155,16 @@ def _terms(values: dict[str, Any]) -> Any:
 
 
 def _requests(models: Sequence[str], values: dict[str, Any]) -> list[Request]:
-    """What is to be loaded; parts beside a model only where there is one model."""
+    """What is to be loaded; adapters only where there is one model."""
     first = options.request(models[0], values)
-    others = [replace(first, model=model) for model in models[1:]]
-    if others and (first.mmproj or first.adapters or first.draft):
-        raise click.UsageError(
-            "--mmproj, --lora and --draft are for one model: serve one at a time."
+    if first.mmproj or first.draft:
+        raise Unsupported(
+            "The server takes no images yet, and no model that drafts",
+            hint="Serve the model without --mmproj and --draft; `launcher run` takes both.",
         )
-    return [first, *others]
+    if first.adapters and len(models) > 1:
+        raise click.UsageError("--lora is for one model: serve one at a time.")
+    return [first, *(replace(first, model=model) for model in models[1:])]
 
 
 def _unit(

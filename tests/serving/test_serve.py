@@ -112,6 +112,13 @@ def test_wrong_use_ends_with_2(here: Here, arguments: tuple[str, ...]) -> None:
     assert (result.code, result.out) == (2, "")
 
 
+def test_what_the_server_cannot_load_is_said_before_it_listens(here: Here, tmp_path: Path) -> None:
+    for option in ("--mmproj", "--draft"):
+        result = here("serve", MODEL, *WHO, option, tmp_path / "part.gguf")
+        assert (result.code, result.out) == (8, "")
+        assert "launcher run" in result.err
+
+
 def test_two_models_of_one_name_are_not_served(here: Here) -> None:
     result = here("serve", MODEL, MODEL, *WHO)
     assert result.code == 1
@@ -179,6 +186,7 @@ def running(
         LAUNCHER_HOME=str(folder),
         HF_HOME=str(folder),
         HF_ENDPOINT="http://127.0.0.1:9",
+        LAUNCHER_NO_CALIBRATION="1",
     )
     yield server
     server.close()
