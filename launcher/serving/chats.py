@@ -61,5 +61,8 @@ def fitted(wish: Wish, loaded: Loaded) -> Fitted:
     )
     plain = reader.plain(wish.tools, reasoning=True, template=template)
     return Fitted(
-        wanted=wanted, reader=lambda: None if plain else reader.reader(wish.tools, reasoning=True)
+        wanted=wanted,
+        reader=lambda: (
+            None if plain else reader.reader(wish.tools, reasoning=True, template=template)
+        ),
     )

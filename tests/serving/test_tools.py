@@ -69,6 +69,7 @@ ONE_CALL = {
     "fenced": f'```json\n{{"name": "get_weather", "arguments": {PARIS}}}\n```',
     "openai": '{"type": "function", "function": {"name": "get_weather", '
     f'"arguments": {json.dumps(PARIS)}}}}}',
+    "gemma 4": '<|tool_call>call:get_weather{city:<|"|>Paris<|"|>}<tool_call|>',
     "list": f'[{{"name": "get_weather", "arguments": {PARIS}}}]',
 }
 
@@ -253,3 +254,52 @@ def test_what_cannot_be_asked(tools: list[Any], choice: Any, param: str) -> None
     with pytest.raises(BadTools) as error:
         asked(tools, choice)
     assert error.value.param == param
+
+
+# --- gpt-oss ------------------------------------------------------------------------------------
+
+HARMONY = "<|start|>{{ m.role }}<|channel|>{{ m.channel }}<|message|>{{ m.content }}<|end|>"
+THOUGHT = "<|channel|>analysis<|message|>Paris, then.<|end|>"
+CALL = f"<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{PARIS}<|call|>"
+SAID = "<|start|>assistant<|channel|>final<|message|>It rains < now."
+
+
+def harmony(pieces: Sequence[str] | str, *, reasoning: bool = True) -> Answer:
+    one = reader(TOOLS, template=HARMONY, reasoning=reasoning)
+    deltas = [delta for piece in pieces for delta in one.feed(piece)]
+    return joined([*deltas, *one.finish()])
+
+
+@pytest.mark.parametrize("cut", [list, lambda text: [text]], ids=["pieces", "whole"])
+def test_channels_are_told_apart(cut: Any) -> None:
+    found = harmony(cut(THOUGHT + SAID))
+    assert found == Answer(content="It rains < now.", reasoning="Paris, then.", calls=())
+    found = harmony(cut(f"{THOUGHT}<|start|>assistant{CALL}"))
+    (call,) = found.calls
+    assert (call.name, call.arguments) == ("get_weather", PARIS)
+    assert (found.content, found.reasoning) == ("", "Paris, then.")
+    to_nobody = CALL.replace("get_weather", "rm")
+    assert harmony(cut(to_nobody)).content == PARIS
+    assert harmony(cut("Without a head")).content == "Without a head"
+    assert harmony(cut("<|channel|>final")).content == "<|channel|>final"
+    assert harmony(cut(THOUGHT), reasoning=False).content == "Paris, then."
+
+
+@given(
+    st.lists(
+        st.sampled_from([THOUGHT, CALL, SAID, "<|", "<|end|>", "<|message|>", "to=", "a "]),
+        max_size=8,
+    ).map("".join),
+    st.data(),
+)
+def test_the_cut_changes_nothing_with_channels_either(text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    found, whole = harmony(pieces), harmony([text])
+    assert (found.content, found.reasoning) == (whole.content, whole.reasoning)
+    assert [call.arguments for call in found.calls] == [call.arguments for call in whole.calls]
+
+
+def test_gemma_thinks_in_a_channel() -> None:
+    found = answer("<|channel>thought\nParis.\n<channel|>It rains.")
+    assert found == Answer(content="It rains.", reasoning="Paris.", calls=())

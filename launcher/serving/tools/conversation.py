@@ -14,14 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.serving.tools import formats, reasoning, schema
+from launcher.serving.tools import formats, harmony, reasoning, schema
 from launcher.serving.tools.asking import Asked
 
 Message = Mapping[str, Any]
 
 _TOOLS = re.compile(r"\btools\b")
 _NO_SYSTEM = re.compile(r"system role not supported", re.IGNORECASE)
-_ONE_CALL = re.compile(r"single tool-calls? at once", re.IGNORECASE)
+_ONE_CALL = re.compile(r"single tool-calls? at once|max 1 tool call", re.IGNORECASE)
 _NINE = re.compile(r"length\s*!=\s*9\b")  # Mistral's templates want ids of nine characters
 _LFM2 = "<|tool_list_start|>"  # its template does not say how calls are marked; its card does
 _LFM2_CALL = ("<|tool_call_start|>", "<|tool_call_end|>")
@@ -77,6 +77,8 @@ def _shown(asked: Asked, template: str) -> tuple[str, ...]:
     if asked.is_forced:  # the answer is JSON from its first character
         return ()
     texts = (*(formats.CONTROL if asked.tools else ()), *reasoning.CONTROL)
+    if harmony.is_form_of(template):
+        return harmony.CONTROL
     found = [text for text in texts if text in template]
     lfm2 = [text for text in texts if text.startswith("<|tool_call_") and _LFM2 in template]
     return tuple(dict.fromkeys((*found, *lfm2)))

@@ -29,6 +29,8 @@ _KIMI = re.compile(
     r"\s*(.*?)\s*<\|tool_call_end\|>",
     re.DOTALL,
 )
+_GEMMA_QUOTE = '<|"|>'
+_GEMMA_KEY = re.compile(r"([{,]\s*)([A-Za-z_][\w.-]*)\s*:")
 _FENCE = re.compile(r"\s*```[a-z_]*\s*(.*?)\s*```\s*", re.DOTALL)
 
 
@@ -272,6 +274,17 @@ def _mistral(body: str, tools: Tools) -> Found:
     return calls, left
 
 
+def _gemma(body: str, _: Tools) -> Found:
+    """`call:name{key:value}`, in which marks of their own stand around texts."""
+    name, rest = _named(body.strip().removeprefix("call:"))
+    parts = rest.split(_GEMMA_QUOTE)
+    text = "".join(
+        json.dumps(part) if at % 2 else _GEMMA_KEY.sub(r'\1"\2":', part)
+        for at, part in enumerate(parts)
+    )
+    return [Call(name, _object(text))], ""
+
+
 def _section(form: re.Pattern[str]) -> Callable[[str, Tools], Found]:
     def reader(body: str, _: Tools) -> Found:
         pairs, left = _pairs(form, body)
@@ -312,6 +325,7 @@ MARKERS = (
     Marker("<|tool_call|>", "<|/tool_call|>", _values),
     Marker("<|tool_call_start|>", "<|tool_call_end|>", _pythonic),
     Marker("<|START_ACTION|>", "<|END_ACTION|>", _values),
+    Marker("<|tool_call>", "<tool_call|>", _gemma),
     Marker("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", _section(_DEEPSEEK)),
     Marker("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", _section(_KIMI)),
 )
@@ -328,4 +342,5 @@ CONTROL = (
     "<|tool_call_begin|>",
     "<|tool_call_argument_begin|>",
     "<|tool_call_end|>",
+    _GEMMA_QUOTE,
 )

@@ -195,7 +195,9 @@ class FreeReader:
         at = blanks.end() if blanks else self._from
         if at == len(self._pending) or self._pending[at] in "{[<":
             return True
-        return any(name.startswith(self._pending[at : at + len(name)]) for name in self._tools)
+        return any(
+            name.startswith(self._pending[at : at + len(name)]) for name in (*self._tools, "call:")
+        )
 
     def _end(self) -> int | None:
         """Where the call's end is marked; not inside of a string of JSON."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from launcher.serving.tools import harmony
 from launcher.serving.tools.asking import Asked
 from launcher.serving.tools.deltas import (
     CallArguments,
@@ -21,6 +22,7 @@ from launcher.serving.tools.deltas import (
 )
 from launcher.serving.tools.forced import ForcedReader
 from launcher.serving.tools.free import FreeReader
+from launcher.serving.tools.harmony import HarmonyReader
 from launcher.serving.tools.reasoning import TAGS
 
 __all__ = [
@@ -56,21 +58,32 @@ class Reader(Protocol):
         """What was held back, when the answer is at its end."""
 
 
-def reader(asked: Asked, *, reasoning: bool = True, ids: Callable[[], str] = new_id) -> Reader:
+def reader(
+    asked: Asked,
+    *,
+    reasoning: bool = True,
+    template: str = "",
+    ids: Callable[[], str] = new_id,
+) -> Reader:
     """A reader for the answer to what was asked.
 
-    With `reasoning`, what the model thinks is told apart; `ids` names the calls.
+    With `reasoning`, what the model thinks is told apart. `template` is the one in the model's
+    file; `ids` names the calls.
 
     >>> one = reader(Asked())
     >>> [*one.feed("<think>Hm.</th"), *one.feed("ink>So"), *one.finish()]
     [Reasoning(text='Hm.'), Content(text='So')]
     """
-    return ForcedReader(ids) if asked.is_forced else FreeReader(asked, reasoning=reasoning, ids=ids)
+    if asked.is_forced:
+        return ForcedReader(ids)
+    kind = HarmonyReader if harmony.is_form_of(template) else FreeReader
+    return kind(asked, reasoning=reasoning, ids=ids)
 
 
 def plain(asked: Asked, *, reasoning: bool, template: str) -> bool:
     """Whether nothing has to be told apart in the answers: each piece is content as it is."""
-    return not asked.tools and not (reasoning and any(opening in template for opening, _ in TAGS))
+    thinks = reasoning and any(opening in template for opening, _ in TAGS)
+    return not asked.tools and not thinks and not harmony.is_form_of(template)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
