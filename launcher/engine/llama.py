@@ -11,11 +11,12 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from launcher.engine import schemas
+from launcher.engine import sampling, schemas
 from launcher.engine.computing import Computing
 from launcher.engine.pace import Pace
 
@@ -162,6 +163,17 @@ class Model:
 
     def adds_bos(self) -> bool:
         return bool(lib.llama_vocab_get_add_bos(self._vocabulary))
+
+    @cached_property
+    def endings(self) -> list[int]:
+        """All tokens that end an answer."""
+        count = lib.llama_vocab_n_tokens(self._vocabulary)
+        return [token for token in range(count) if self.ends_answer(token)]
+
+    @cached_property
+    def recommended(self) -> dict[str, Any]:
+        """What its file recommends for sampling."""
+        return sampling.recommended(self.metadata)
 
     def ends_answer(self, token: int) -> bool:
         return bool(lib.llama_vocab_is_eog(self._vocabulary, token))

@@ -113,7 +113,7 @@ def sampler(context: Scored, wanted: Message) -> Sampler:
     try:
         return Sampler(
             context,
-            Sampling(**wanted["sampling"]),
+            Sampling(**{**context.model.recommended, **wanted["sampling"]}),
             grammar=grammar_of_schema(schema) if schema else grammar,
             logprobs=wanted.get("logprobs"),
         )

@@ -9,14 +9,13 @@ from __future__ import annotations
 import ctypes
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from launcher.engine.llama import Model, lib
-from launcher.engine.sampling import Sampling
+from launcher.engine.sampling import ADAPTIVE, Sampling
 
-_DRY_BREAKERS = (b"\n", b":", b'"', b"*")
 _MIROSTAT_M = 100
 _LEAST = 1e-45  # the smallest probability that the engine's numbers can hold
 
@@ -192,58 +191,75 @@ def _chain(samplers: Iterator[Any]) -> Any:
 
 
 def _samplers(model: Model, context: Scored, sampling: Sampling) -> Iterator[Any]:
-    yield from _suppressing(model)
+    yield from _biases(model, sampling)
     if sampling.mirostat:
         yield from _mirostat(model, sampling)
         return
-    yield from _penalties(model, context, sampling)
+    names = sampling.samplers
+    for name in ("penalties", "dry") if sampling.is_greedy else names:
+        if name in _MAKERS and (sampling.penalises or name not in ("penalties", "dry")):
+            yield _MAKERS[name](model, context, sampling)
     if sampling.is_greedy:
         yield lib.llama_sampler_init_greedy()
-        return
-    yield lib.llama_sampler_init_top_n_sigma(sampling.top_n_sigma)
-    yield lib.llama_sampler_init_top_k(sampling.top_k)
-    yield lib.llama_sampler_init_typical(sampling.typical_p, 0)
-    yield lib.llama_sampler_init_top_p(sampling.top_p, 0)
-    yield lib.llama_sampler_init_min_p(sampling.min_p, 0)
-    chance, threshold = sampling.xtc_probability, sampling.xtc_threshold
-    yield lib.llama_sampler_init_xtc(chance, threshold, 0, sampling.seed)
-    yield lib.llama_sampler_init_temp_ext(
-        sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exp
-    )
-    yield lib.llama_sampler_init_dist(sampling.seed)
+    elif ADAPTIVE in names:
+        target, decay = sampling.adaptive_target, sampling.adaptive_decay
+        yield lib.llama_sampler_init_adaptive_p(target, decay, sampling.seed)
+    else:
+        yield lib.llama_sampler_init_dist(sampling.seed)
 
 
-def _suppressing(model: Model) -> Iterator[Any]:
-    """Tokens that the model's file says must not be chosen."""
+def _biases(model: Model, sampling: Sampling) -> Iterator[Any]:
+    """What is added to scores: as asked, and against what the model's file forbids."""
     count = ctypes.c_int32()
     tokens = lib.llama_vocab_get_suppress_tokens(model.vocabulary, ctypes.byref(count))
-    if count.value > 0:
-        biases = (lib.llama_logit_bias * count.value)(
-            *((tokens[number], -math.inf) for number in range(count.value))
-        )
+    biases = [(int(token), bias) for token, bias in sampling.logit_bias.items()]
+    biases += [(tokens[number], -math.inf) for number in range(count.value)]
+    if sampling.ignore_eos:
+        biases += [(token, -math.inf) for token in model.endings]
+    if biases:
+        made = (lib.llama_logit_bias * len(biases))(*biases)
         size = lib.llama_vocab_n_tokens(model.vocabulary)
-        yield lib.llama_sampler_init_logit_bias(size, count.value, biases)
+        yield lib.llama_sampler_init_logit_bias(size, len(biases), made)
 
 
-def _penalties(model: Model, context: Scored, sampling: Sampling) -> Iterator[Any]:
-    if not sampling.penalises:
-        return
-    yield lib.llama_sampler_init_penalties(
+def _penalties(model: Model, context: Scored, sampling: Sampling) -> Any:
+    return lib.llama_sampler_init_penalties(
         lib.llama_vocab_n_tokens(model.vocabulary),
         context.size if sampling.repeat_last_n < 0 else sampling.repeat_last_n,
         sampling.repeat_penalty,
         sampling.frequency_penalty,
         sampling.presence_penalty,
     )
-    yield lib.llama_sampler_init_dry(
+
+
+def _dry(model: Model, context: Scored, sampling: Sampling) -> Any:
+    breakers = [text.encode("utf-8", "surrogatepass") for text in sampling.dry_sequence_breakers]
+    return lib.llama_sampler_init_dry(
         model.vocabulary,
         sampling.dry_multiplier,
         sampling.dry_base,
         sampling.dry_allowed_length,
         sampling.dry_penalty_last_n,
-        (ctypes.c_char_p * len(_DRY_BREAKERS))(*_DRY_BREAKERS),
-        len(_DRY_BREAKERS),
+        (ctypes.c_char_p * len(breakers))(*breakers),
+        len(breakers),
     )
+
+
+_MAKERS: dict[str, Callable[[Model, Scored, Sampling], Any]] = {
+    "penalties": _penalties,
+    "dry": _dry,
+    "top_n_sigma": lambda _, __, s: lib.llama_sampler_init_top_n_sigma(s.top_n_sigma),
+    "top_k": lambda _, __, s: lib.llama_sampler_init_top_k(s.top_k),
+    "typ_p": lambda _, __, s: lib.llama_sampler_init_typical(s.typical_p, s.min_keep),
+    "top_p": lambda _, __, s: lib.llama_sampler_init_top_p(s.top_p, s.min_keep),
+    "min_p": lambda _, __, s: lib.llama_sampler_init_min_p(s.min_p, s.min_keep),
+    "xtc": lambda _, __, s: lib.llama_sampler_init_xtc(
+        s.xtc_probability, s.xtc_threshold, s.min_keep, s.seed
+    ),
+    "temperature": lambda _, __, s: lib.llama_sampler_init_temp_ext(
+        s.temperature, s.dynatemp_range, s.dynatemp_exp
+    ),
+}
 
 
 def _mirostat(model: Model, sampling: Sampling) -> Iterator[Any]:
