@@ -221,7 +221,9 @@ def _help(command: click.Command, context: click.Context) -> Iterator[str]:
         yield "| option | |"
         yield "|---|---|"
     for option in options:
-        default = f" Default: {option.default}." if option.show_default else ""
+        shown = option.show_default  # words where the default lies elsewhere
+        known = shown if isinstance(shown, str) else option.default
+        default = f" Default: {known}." if shown else ""
         names = ", ".join(f"`{name}`" for name in option.opts)
         yield f"| {names} | {(option.help or '').replace('|', '/')}{default} |"
 

@@ -66,11 +66,12 @@ def command(model: str, prompt: tuple[str, ...], **values: Any) -> None:
     wishes = computing.wishes(values)
     style, held = generation.style(values), manner.manner(values)
     images = _images(values.pop("images"), request)
+    _refuse_mixed(style, held, images)
     with opening.opened(request, asker, wishes, set_up=set_up, confined=confined) as (engine, here):
         if not (forgets or held.private):
             kept = asker.places
             engine.prompt_cache = PromptCache(kept.prompts, kept.prompts_key)
-        text = _prompt(prompt)
+        text = _raw(prompt) if style.raw else _prompt(prompt)
         if text is None:
             if style.logprobs is not None or images:
                 option = "--image" if images else "--logprobs"
@@ -96,6 +97,15 @@ def _prompt(words: Sequence[str]) -> str | None:
     raise click.UsageError("There is no prompt: give one after MODEL, or pipe one in.")
 
 
+def _raw(words: Sequence[str]) -> str:
+    """The same, to the letter, but for the line break at the end of what is piped in."""
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+    text = piped.removesuffix("\n") + " ".join(words)
+    if text:
+        return text
+    raise click.UsageError("--no-conversation is for single answers: give a prompt.")
+
+
 def _images(paths: Sequence[Path], request: Request) -> list[bytes]:
     """The images that a prompt is about."""
     if not paths:
@@ -108,6 +118,15 @@ def _images(paths: Sequence[Path], request: Request) -> list[bytes]:
     return [pictures.read(path) for path in paths]
 
 
+def _refuse_mixed(style: Style, held: manner.Manner, images: Sequence[bytes]) -> None:
+    """What belongs to conversations goes with no text that is gone on with."""
+    talks = style.system is not None or style.chat_template or held.continues or images
+    if style.raw and talks:
+        raise click.UsageError(
+            "--no-conversation goes without --system, --continue, --image and a template."
+        )
+
+
 def _answer_once(
     engine: Engine, style: Style, text: str, thread: Thread, images: Sequence[bytes]
 ) -> int:
@@ -115,7 +134,10 @@ def _answer_once(
     asked: list[Mapping[str, Any]] = [*before, last]
     if images:
         asked[-1] = {**last, "images": len(images)}
-    done = _answer(engine, style, asked, thread.words, images)
+    wishes = {**style.wishes, "images": images}
+    if style.raw:
+        asked, wishes["prompt"] = [], text
+    done = _answer(engine, wishes, asked, thread.words)
     if done.reason == "context":
         raise LauncherError(
             _full(done, engine),
@@ -135,27 +157,24 @@ def _full(done: Done, engine: Engine) -> str:
 
 
 def _answer(
-    engine: Engine,
-    style: Style,
-    messages: Sequence[Mapping[str, Any]],
-    words: Words,
-    images: Sequence[bytes],
+    engine: Engine, wishes: dict[str, Any], messages: Sequence[Mapping[str, Any]], words: Words
 ) -> Done:
     """Streams one answer to standard output; Ctrl-C ends it, not the program."""
     from launcher.engine.client import Done
 
+    measures = wishes["logprobs"] is not None
     with interruptible(engine.stop) as interrupted:
-        events = engine.generate(messages, images=images, **style.wishes)
+        events = engine.generate(messages, **wishes)
         if interrupted():
             engine.stop()  # Ctrl-C came before there was anything to stop
         for event in events:
             if isinstance(event, Done):
                 break
-            if style.logprobs is None:
-                words.say(event.text)
-            else:
+            if measures:
                 click.echo(_measured(event), nl=False)
-    if style.logprobs is None:
+            else:
+                words.say(event.text)
+    if not measures:
         words.finish()
     assert isinstance(event, Done)
     return event

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from launcher.engine import images
@@ -28,6 +28,10 @@ class Asked:
     """Whether nobody wants the rest any more."""
     recall: Callable[[], int] = lambda: 0
     """Takes up what is kept of the prompt; how many tokens it computed to keep them."""
+    shown: Collection[int] = ()
+    """Special tokens that are text of the answer."""
+    opening: str = ""
+    """What it has begun with already, in the prompt."""
     guesses: bool = True
     """Whether several tokens may be tried at once."""
     draft: Draft | None = None
@@ -46,7 +50,9 @@ class Answer:
         self._model, self._context, self._sampler, self._asked = model, context, sampler, asked
         self._limit = room if wanted is None else min(wanted, room)
         self._ran_out = "context" if wanted is None or wanted > room else "length"
-        self._pieces = Pieces(model, asked.stops, asked.send)
+        self._pieces = Pieces(
+            model, asked.stops, asked.send, shown=asked.shown, opening=asked.opening
+        )
         self._count = 0
         self._guessed: Message = {}
 

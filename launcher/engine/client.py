@@ -200,20 +200,16 @@ class Engine:
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
-        sampling: dict[str, Any],
+        sampling: Mapping[str, Any],
         max_tokens: int | None,
-        stop: Sequence[str] = (),
-        grammar: str = "",
-        json_schema: str = "",
-        logprobs: int | None = None,
-        guesses: bool = True,
-        drafting: Mapping[str, Any] | None = None,
         images: Sequence[bytes] = (),
+        **wishes: Any,
     ) -> Iterator[Text | Done]:
         """Asks for the answer to a conversation; it comes piece by piece, and a `Done` ends it.
 
-        `sampling` has fields of `Sampling`; `logprobs` asks for so many of the likeliest tokens;
-        without `guesses`, each token takes a step of its own; `drafting` has fields of `Drafting`.
+        `sampling` has fields of `Sampling`, `drafting` of `Drafting`; `logprobs` asks for so many
+        of the likeliest tokens; without `guesses`, each token takes a step of its own. The other
+        wishes are as in `Wanted`, and `chat_template` in the place of the one in the file.
         `images` are the bytes of image files; a message says under `images` how many of them
         are its own.
         """
@@ -223,17 +219,12 @@ class Engine:
             "type": "generate",
             "number": self._number,
             "messages": [dict(message) for message in messages],
-            "sampling": sampling,
+            "sampling": dict(sampling),
             "max_tokens": max_tokens,
-            "stop": list(stop),
-            "grammar": grammar,
-            "json_schema": json_schema,
-            "logprobs": logprobs,
-            "guesses": guesses,
-            "drafting": dict(drafting or {}),
             "images": [len(image) for image in images],
+            **wishes,
         }
-        name = self._kept_under(messages)
+        name = self._kept_under(messages, wishes)
         self._ask(wanted, name, images)
         return self._events(name)
 
@@ -250,14 +241,15 @@ class Engine:
         if self._is_unwanted:
             self.stop()
 
-    def _kept_under(self, messages: Sequence[Mapping[str, Any]]) -> str:
+    def _kept_under(self, messages: Sequence[Mapping[str, Any]], wishes: Mapping[str, Any]) -> str:
         """The name of the beginning's state; empty where it is not worth keeping."""
         if self.prompt_cache is None or self._number > 1 or len(messages) < 2:
             return ""
         first = messages[0]
         if first["role"] != "system" or len(first["content"]) < prompt_cache.LONG:
             return ""
-        facts = (self._facts, self.loaded.build, self.loaded.context, first["content"])
+        rendered = (wishes.get("chat_template", ""), wishes.get("template", {}), first["content"])
+        facts = (self._facts, self.loaded.build, self.loaded.context, *rendered)
         return self.prompt_cache.name(*facts)
 
     def _events(self, name: str) -> Iterator[Text | Done]:

@@ -109,10 +109,8 @@ def generation_error(reply: Message, last_words: str) -> LauncherError:
             _sentence(reply["message"]),
             hint="Use a longer context (--ctx-size), or a shorter text. Nothing was cut off.",
         )
-    if reply["kind"] == "prompt":
-        return Unanswerable(_sentence(reply["message"]))
     if reply["kind"] == "template":
-        return _template_error(reply["cause"], reply["message"])
+        return _template_error(reply["cause"], reply["message"], given=reply["given"])
     if reply["kind"] == "image":
         return IntegrityError(_sentence(reply["message"]))
     if _lacks_memory(reply["message"]):
@@ -124,7 +122,7 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _template_error(cause: str, message: str) -> LauncherError:
+def _template_error(cause: str, message: str, *, given: bool) -> LauncherError:
     if cause == "refused":
         return Unanswerable(_sentence(message))
     if cause == "gone":
@@ -133,6 +131,8 @@ def _template_error(cause: str, message: str) -> LauncherError:
             "ended, most likely because the system ran out of memory",
             hint="Run the command again: it starts another.",
         )
+    if given:
+        return Unanswerable(message.replace("the model's", "The given", 1))
     return TemplateFailed(
         _sentence(message),
         hint="The template is a part of the model's file. Get the file from elsewhere.",

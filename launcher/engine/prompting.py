@@ -74,8 +74,9 @@ class Prompts:
     def rendered(self, messages: Sequence[Mapping[str, Any]], wanted: Message | None = None) -> str:
         """A conversation as a text. Raises `Unanswerable`."""
         wanted = wanted or {}
+        given = wanted.get("chat_template")
         reply = self._renderer.render(
-            wanted.get("chat_template") or self._template,
+            given or self._template,
             messages,
             tools=wanted.get("tools") or None,
             variables=wanted.get("template") or {},
@@ -83,7 +84,9 @@ class Prompts:
             eos=self._eos,
         )
         if "text" not in reply:
-            raise Unanswerable("template", reply["message"], cause=reply["cause"])
+            raise Unanswerable(
+                "template", reply["message"], cause=reply["cause"], given=bool(given)
+            )
         return str(reply["text"])
 
     def tokens(self, text: str) -> list[int]:

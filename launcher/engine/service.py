@@ -128,10 +128,15 @@ class Service:
             with contextlib.closing(seen):
                 self._answer(message, seen.tokens, seen)
         else:
-            self._answer(message, self.prompts.made(message, self.context.size))
+            prompt, opening = self.prompts.begun(message, self.context.size)
+            self._answer(message, prompt, opening=opening)
 
     def _answer(
-        self, message: Message, prompt: Sequence[int], seen: images.Prompt | None = None
+        self,
+        message: Message,
+        prompt: Sequence[int],
+        seen: images.Prompt | None = None,
+        opening: str = "",
     ) -> None:
         """Answers a prompt; the places below zero in it are of what was `seen`."""
         sampler = prompting.sampler(self.context, message)
@@ -148,6 +153,8 @@ class Service:
             send=self.channel.send,
             unwanted=unwanted,
             recall=lambda: self._recall(message, prompt, unwanted),
+            shown=self.prompts.shown(message.get("shown", ())),
+            opening=opening,
             guesses=message.get("guesses", True),
             draft=self.draft,
             drafting=Drafting(**message.get("drafting", {})),
@@ -169,7 +176,7 @@ class Service:
         if self.context.held:
             return 0
         other = [*message["messages"][:1], {"role": "user", "content": "."}]
-        alike = self.prompts.tokens(self.prompts.rendered(other))
+        alike = self.prompts.tokens(self.prompts.rendered(other, message))
         common = prefix.shared(prompt[:-1], alike)
         if common < prefix.LEAST or not self.context.fill(prompt[:common], unwanted):
             return 0

@@ -90,7 +90,7 @@ def test_reasoning_is_told_apart_however_it_comes(chunks: list[str]) -> None:
 def test_the_words_that_a_licence_wants_shown_are_known() -> None:
     licence = policy.load().licences["llama3.2"]
     duties = tuple(BoundDuty(licence=licence.id, duty=duty) for duty in licence.duties)
-    about = About(ref="x", title="X", licences=("llama3.2",), duties=duties, begins_thinking=False)
+    about = About(ref="x", title="X", licences=("llama3.2",), duties=duties)
     assert list(about.displays) == ["Built with Llama"]
 
 

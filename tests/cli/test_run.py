@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from launcher.paths import Places
 from tests.command import Here, launcher
 from tests.headers import statements, write_model
@@ -49,6 +51,48 @@ def test_max_tokens_and_system_are_heeded() -> None:
     )
     plain = launcher("run", MODEL, "Who are you?", *WHO, "--temp", "0", "-n", "20")
     assert told.out != plain.out
+
+
+def test_a_text_is_gone_on_with_without_a_template() -> None:
+    greedy = (*WHO, "--temp", "0", "-n", "2")
+    result = launcher("run", MODEL, "-no-cnv", "The capital of France is", *greedy)
+    assert (result.out, result.err) == (" Paris.\n", "")
+    assert launcher("run", MODEL, "-no-cnv", *greedy, stdin="The capital of France is\n").out == (
+        result.out
+    )
+    for wrong in (("--system", "x"), ("--continue",), ("--chat-template", "{{ 1 }}")):
+        assert launcher("run", MODEL, "-no-cnv", "Hi", *greedy, *wrong).code == 2
+
+
+def test_a_template_of_ones_own_takes_the_place_of_the_model_s(tmp_path: Path) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_text("The capital of {{ country }} is", "utf-8")
+    greedy = (*WHO, "--temp", "0", "-n", "2", "--chat-template-kwargs", '{"country": "France"}')
+    result = launcher("run", MODEL, "x", *greedy, "--chat-template-file", str(file))
+    assert (result.out, result.err) == (" Paris.\n", "")
+    text = file.read_text("utf-8")
+    assert launcher("run", MODEL, "x", *greedy, "--chat-template", text).out == result.out
+    failed = launcher("run", MODEL, "x", *greedy, "--chat-template", "{{ country")
+    assert failed.code == 1
+    assert "The given chat template does not work" in failed.err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--chat-template", "chatml"),
+        ("--chat-template-kwargs", "[1]"),
+        ("--chat-template-kwargs", "{"),
+        ("--logit-bias", "15043"),
+        ("--logit-bias", "x+1"),
+        ("--logit-bias", "1+nan"),
+        ("--samplers", "top_k;infill"),
+        ("--adaptive-decay", "1"),
+        ("--reasoning", "maybe"),
+    ],
+)
+def test_what_cannot_be_set_is_a_usage_error(wrong: tuple[str, str]) -> None:
+    assert launcher("run", MODEL, "Hi", *WHO, *wrong).code == 2
 
 
 def test_without_a_declaration_and_a_terminal_it_ends_with_4_within_a_second() -> None:

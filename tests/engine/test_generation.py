@@ -135,6 +135,97 @@ def test_what_is_watched_is_chosen_no_differently(engine: Engine, chosen: dict[s
     assert ask(engine, sampling=chosen, grammar=ANYTHING)[0] == plain
 
 
+def test_scores_of_single_tokens_are_raised_and_lowered(engine: Engine) -> None:
+    the = 504
+    raised = "The" * 16
+    assert text(engine, **GREEDY, logit_bias={the: 1000.0}) == raised
+    assert text(engine, **GREEDY, logit_bias={str(the): 1000.0}) == raised  # as JSON has it
+    assert text(engine, temperature=2.0, logit_bias={the: 1000.0, 10**9: 5.0}) == raised
+    forced: dict[str, Any] = {**GREEDY, "logit_bias": {the: 1000.0}}
+    assert ask(engine, sampling=forced, logprobs=1)[0] == raised
+    never: dict[str, Any] = {**GREEDY, "logit_bias": {the: -math.inf}}
+    words = [entry["token"] for entry in ask(engine, LONG, 30, never, logprobs=0)[2]]
+    assert text(engine, **GREEDY).startswith("The")
+    assert not text(engine, **never).startswith("The ")
+    assert "The" not in words
+
+
+def test_an_answer_goes_on_where_the_model_would_end_it(engine: Engine) -> None:
+    question = [{"role": "user", "content": "Say only: yes"}]
+    _, done, _ = ask(engine, question, 60)
+    assert done.reason == "end"
+    _, done, _ = ask(engine, question, 60, {**GREEDY, "ignore_eos": True})
+    assert (done.reason, done.tokens) == ("length", 60)
+
+
+def test_samplers_work_in_the_order_that_is_given_and_no_others(engine: Engine) -> None:
+    hot = {"temperature": 1.5, "seed": 3, "top_p": 0.0}
+    greedy = text(engine, **GREEDY)
+    assert text(engine, **hot) == greedy
+    assert text(engine, **hot, samplers=["temperature", "top_p"]) == greedy
+    assert text(engine, **hot, samplers=["temperature"]) != greedy
+    assert text(engine, temperature=0.0, seed=3, samplers=[]) != greedy
+    assert text(engine, temperature=0.0, repeat_penalty=9.0, samplers=["temperature"]) == greedy
+
+
+def test_adaptive_p_works_where_it_is_named(engine: Engine) -> None:
+    chosen = {"temperature": 1.0, "seed": 3, "adaptive_target": 0.1}
+    named = {**chosen, "samplers": ["temperature", "adaptive_p"]}
+    assert text(engine, **chosen) == text(engine, temperature=1.0, seed=3)
+    assert text(engine, **named) == text(engine, **named)
+    assert text(engine, **named) != text(engine, temperature=1.0, seed=3, samplers=["temperature"])
+
+
+def test_repeated_sequences_end_where_it_is_said(engine: Engine) -> None:
+    question = [{"role": "user", "content": "Count: one, two, three, one, two, three, one,"}]
+    dry: dict[str, Any] = {**GREEDY, "dry_multiplier": 100.0, "dry_penalty_last_n": 256}
+    nowhere, commas = (
+        ask(engine, question, 40, {**dry, "dry_sequence_breakers": breakers})[0]
+        for breakers in ([], [","])
+    )
+    assert nowhere.count("two") == 1
+    assert commas.count("two") > 1
+
+
+# --- Templates ----------------------------------------------------------------------------------
+
+
+def test_a_template_can_be_given(engine: Engine) -> None:
+    template = "{{ messages[-1].content }}{{ ' ' ~ name if name }}"
+    plain = ask(engine, [], prompt="Tell me a story about a fox.")
+    assert ask(engine, chat_template=template)[:1] == plain[:1]
+    assert ask(engine, chat_template=template)[1].prompt_tokens == plain[1].prompt_tokens
+    named = ask(engine, chat_template=template, template={"name": "Reynard"})
+    assert named[1].prompt_tokens > plain[1].prompt_tokens
+    assert ask(engine)[1].prompt_tokens > plain[1].prompt_tokens
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ messages", "The given chat template does not work"),
+        ("{{ messages.__class__.__mro__ }}", "The given chat template tries what it may not"),
+        ("{{ raise_exception('only cats') }}", "refuses this conversation: only cats"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes"),
+    ],
+)
+def test_a_given_template_that_fails_is_no_fault_of_the_file(
+    engine: Engine, template: str, words: str
+) -> None:
+    with pytest.raises(LauncherError, match=words) as caught:
+        ask(engine, chat_template=template)
+    assert caught.value.exit_code == 1
+    assert ask(engine)[1].tokens == 16
+
+
+def test_reasoning_that_the_template_opens_is_part_of_the_answer(engine: Engine) -> None:
+    template = "{{ messages[-1].content }}{{ '\n<think>\n' if enable_thinking }}"
+    opened: dict[str, Any] = {"chat_template": template, "opened": ["<think>"]}
+    thought, _, _ = ask(engine, **opened, template={"enable_thinking": True})
+    assert thought.startswith("<think>")
+    assert "<think>" not in ask(engine, **opened, template={"enable_thinking": False})[0]
+
+
 # --- Log probabilities --------------------------------------------------------------------------
 
 

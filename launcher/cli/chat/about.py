@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from launcher.clearance import Cleared
-from launcher.cli.chat.thinking import begins_thinking
 from launcher.licensing.decision import BoundDuty, Decision
-
-_TEMPLATE = "tokenizer.chat_template"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +17,6 @@ class About:
     title: str
     licences: tuple[str, ...]
     duties: tuple[BoundDuty, ...]
-    begins_thinking: bool
-    """Whether its template opens the reasoning, so that an answer only closes it."""
 
     @property
     def displays(self) -> Iterator[str]:
@@ -33,13 +28,9 @@ def of(cleared: Cleared) -> About:
     """What a cleared bundle is."""
     decision = cleared.decision
     assert isinstance(decision, Decision)
-    header = cleared.bundle.main.header
-    template = header.metadata.get(_TEMPLATE) if header is not None else None
-    source = template.value if template is not None else ""
     return About(
         ref=decision.ref,
         title=decision.title,
         licences=decision.licences,
         duties=decision.duties,
-        begins_thinking=isinstance(source, str) and begins_thinking(source),
     )

@@ -98,10 +98,9 @@ def _stream(chat: Chat, question: str) -> tuple[Exchange, Done]:
 
 
 def _voice(chat: Chat) -> Voice | Words:
-    begins = chat.about.begins_thinking
     if sys.stdout.isatty():
-        return Voice(chat.view, begins_thinking=begins)
-    return Words(hides_thinking=not chat.view.thinking, begins_thinking=begins)
+        return Voice(chat.view)
+    return Words(hides_thinking=not chat.view.thinking)
 
 
 def _count(chat: Chat, done: Done) -> None:

@@ -18,7 +18,7 @@ from launcher.errors import LauncherError
 SWITCHES = {"think": "thinking", "markdown": "markdown", "stats": "stats"}
 _WORDS = {"on": True, "off": False}
 _DEFAULT = "default"
-_NOT_HERE = ("logprobs",)
+_NOT_HERE = ("logprobs", "chat_template", "chat_template_file", "template", "reasoning", "raw")
 # Which field of `Style` a setting belongs to, and what it is by default.
 _GROUPS: dict[str, Sampling | Drafting] = {"sampling": Sampling(), "drafting": Drafting()}
 _GROUP = {each.name: group for group, default in _GROUPS.items() for each in fields(default)}
@@ -85,14 +85,14 @@ def _put(chat: Chat, field: str, value: Any) -> None:
     style = chat.style
     group = _GROUP.get(field)
     if group is not None:
-        if value is None:
-            value = _DEFAULTS[field]
-        elif field == "seed":
-            value %= 2**32
         before: dict[str, Any] = getattr(style, group)
-        put: dict[str, Any] = {group: {**before, field: value}}
+        others = {name: known for name, known in before.items() if name != field}
+        given = {} if value is None else {field: generation.as_field(field, value)}
+        put: dict[str, Any] = {group: {**others, **given}}
         chat.style = replace(style, **put)
         return
+    if field == "max_tokens" and value == -1:
+        value = None
     empty: dict[str, Any] = {"max_tokens": None, "stop": ()}
     changed = {field: empty.get(field, "") if value is None else value}
     if field in ("grammar", "json_schema"):  # the one takes the place of the other

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_OPENING = ("<think>", "<thinking>")
-_CLOSING = ("</think>", "</thinking>")
-# A template whose last output opens the reasoning: the answer then begins inside of it.
-_OPENED = re.compile(r"<think(?:ing)?>(?:\\n|\s)*['\"]\s*-?\}\}(?:\s*\{%-?\s*endif\s*-?%\})*\s*\Z")
+from launcher.serving.tools.reasoning import TAGS
+
+OPENING = tuple(opening for opening, _ in TAGS)
+ALL = tuple(tag for tags in TAGS for tag in tags)
+_LONGEST = max(map(len, ALL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,6 @@ class Piece:
 
     text: str
     is_thought: bool = False
-
-
-def begins_thinking(template: str) -> bool:
-    r"""Whether a chat template opens the reasoning itself, so that an answer only closes it.
-
-    >>> begins_thinking("{% if add_generation_prompt %}{{'<A><think>\\n'}}{% endif %}")
-    True
-    >>> begins_thinking("{{ '<think></think>' }}")
-    False
-    """
-    return _OPENED.search(template[-400:]) is not None
 
 
 class Splitter:
@@ -47,19 +36,21 @@ class Splitter:
     ('Hm.', 'So')
     """
 
-    def __init__(self, *, begins_thinking: bool = False) -> None:
+    def __init__(self) -> None:
         self.thought = ""
         self.said = ""
-        self._inside = begins_thinking
+        self._inside = False
+        self._closing = ""  # of the reasoning
         self._held = ""
 
     def feed(self, text: str) -> Iterator[Piece]:
         """The pieces that can be told by now."""
         self._held += text
         while (found := self._next_tag()) is not None:
-            before, after = found
+            tag, before, after = found
             yield from self._piece(before)
             self._inside, self._held = not self._inside, after
+            self._closing = dict(TAGS).get(tag, "")
         kept = self._undecided()
         ready, self._held = self._held[: len(self._held) - kept], self._held[-kept:] * (kept > 0)
         yield from self._piece(ready)
@@ -71,15 +62,15 @@ class Splitter:
 
     def _tags(self) -> tuple[str, ...]:
         if self._inside:
-            return _CLOSING
-        return () if self.said or self.thought else _OPENING
+            return (self._closing,)
+        return () if self.said or self.thought else OPENING
 
-    def _next_tag(self) -> tuple[str, str] | None:
-        """The text before the next tag and after it."""
+    def _next_tag(self) -> tuple[str, str, str] | None:
+        """The next tag, the text before it and after it."""
         for tag in self._tags():
             before, found, after = self._held.partition(tag)
             if found and (self._inside or not before.strip()):
-                return before, after
+                return tag, before, after
         return None
 
     def _undecided(self) -> int:
@@ -87,7 +78,7 @@ class Splitter:
         tags = self._tags()
         if tags and not self._inside and not self._held.strip():
             return len(self._held)
-        sizes = range(min(len(self._held), 10), 0, -1)
+        sizes = range(min(len(self._held), _LONGEST - 1), 0, -1)
         return next((n for n in sizes if any(t.startswith(self._held[-n:]) for t in tags)), 0)
 
     def _piece(self, text: str) -> Iterator[Piece]:

@@ -22,9 +22,7 @@ class Thread:
             self._session.system = system
         if found and found.model != about.ref:
             asker.say(other_model(found, about))
-        self.words = Words(
-            hides_thinking=manner.hides_thinking, begins_thinking=about.begins_thinking
-        )
+        self.words = Words(hides_thinking=manner.hides_thinking)
 
     def messages(self, question: str) -> list[dict[str, str]]:
         """What the model is shown."""

@@ -18,12 +18,12 @@ BEGINS, ENDS = "Thinking...", "...done thinking."
 class Voice:
     """One answer, on a terminal."""
 
-    def __init__(self, view: View, *, begins_thinking: bool = False) -> None:
+    def __init__(self, view: View) -> None:
         paper = Paper.of(sys.stdout)
         self._styled = paper.styled and view.markdown
         self._width = max(paper.width - 1, 20)
         self._shows_thinking = view.thinking
-        self.splitter = Splitter(begins_thinking=begins_thinking)
+        self.splitter = Splitter()
         self._thinks = False
         self._painter = self._painter_of(Piece(""))
         self._fresh = True

@@ -11,10 +11,10 @@ from launcher.cli.chat.thinking import Piece, Splitter
 class Words:
     """One answer. A terminal is not steered by it; a pipe gets it to the byte."""
 
-    def __init__(self, *, hides_thinking: bool, begins_thinking: bool = False) -> None:
+    def __init__(self, *, hides_thinking: bool) -> None:
         self._hides = hides_thinking
         self._steered = sys.stdout.isatty()
-        self.splitter = Splitter(begins_thinking=begins_thinking)
+        self.splitter = Splitter()
         self._ended = False
 
     def say(self, text: str) -> None:
