@@ -69,6 +69,11 @@ class _Serve(click.Command):
     envvar="LAUNCHER_KEEP_ALIVE",
     help="How long an idle model stays in memory; 0: not at all; -1: for ever.",
 )
+@click.option(
+    "--client-grammars",
+    is_flag=True,
+    help="Take grammars (GBNF) from clients. A bad one keeps a model busy for hours.",
+)
 @click.option("-a", "--alias", help="What clients call the first model.")
 @computing.computing
 @click.option("--force", is_flag=True, help="Also what does not seem to fit in memory.")
@@ -150,6 +155,7 @@ def _terms(values: dict[str, Any]) -> Any:
         keep_alive=values.pop("keep_alive"),
         queue=values.pop("max_queue"),
         most_tokens=values.pop("max_tokens"),
+        grammars=values.pop("client_grammars"),
         require_sandbox=values.pop("require_sandbox"),
     )
 

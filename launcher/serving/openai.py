@@ -37,7 +37,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 async def chat(body: ChatRequest, request: Request) -> Response:
     """Answers a conversation."""
     wish = chats.wish(body)
-    place = desk(request, body.model)
+    place = _desk(request, body)
     if body.stream:
         return place.stream(functools.partial(_chat_streamed, place, body, wish))
     return await place.whole(_chat_whole(place, body, wish))
@@ -71,7 +71,7 @@ async def _chat_streamed(place: Desk, body: ChatRequest, wish: chats.Wish, write
 async def completion(body: CompletionRequest, request: Request) -> Response:
     """Continues a text."""
     wanted = asked.of_completion(body)
-    place = desk(request, body.model)
+    place = _desk(request, body)
     if body.stream:
         return place.stream(functools.partial(_completion_streamed, place, body, wanted))
     return await place.whole(_completion_whole(place, body, wanted))
@@ -147,6 +147,17 @@ def _embedding(one: Embedding, index: int, form: str) -> dict[str, Any]:
 
 
 # --- What they share ----------------------------------------------------------------------------
+
+
+def _desk(request: Request, body: ChatRequest | CompletionRequest) -> Desk:
+    place = desk(request, body.model)
+    if body.grammar and not place.fleet.terms.grammars:
+        raise BadRequest(
+            "Grammars are not taken from clients here, schemas are; whoever runs the server can "
+            "allow them with --client-grammars",
+            "grammar",
+        )
+    return place
 
 
 def _head(prefix: str, kind: str, place: Desk, engine: SharedEngine) -> forms.Head:

@@ -64,7 +64,7 @@ def running(folder: Path, **how: Any) -> Iterator[Running]:
         Offer(name=REFUSED, request=Request(model=str(scout))),
     ]
     wishes = Wishes(context=CONTEXT, threads=1, slots=SLOTS)
-    terms = Terms(wishes=wishes, keep_alive=None, **how)
+    terms = Terms(**{"wishes": wishes, "keep_alive": None, "grammars": True, **how})
     fleet = Fleet(offers, asker, terms)
 
     @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from tests.serving.running import CONTEXT, MODEL, REFUSED, Running
+from tests.serving.running import CONTEXT, MODEL, REFUSED, Running, running
 
 QUESTION: Any = [{"role": "user", "content": "Name three colours."}]
 WEATHER: Any = {
@@ -171,6 +172,15 @@ def test_an_answer_that_is_any_object(client: openai.OpenAI) -> None:
 def test_a_grammar(server: Running) -> None:
     found = server.post("/v1/chat/completions", asked(grammar='root ::= "blue" | "green"'))
     assert found.json()["choices"][0]["message"]["content"] in ("blue", "green")
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_grammars_are_taken_only_where_that_was_said(tmp_path: Path, path: str) -> None:
+    wish = asked(prompt="One", grammar='root ::= ("a"?){1,500}')
+    with running(tmp_path, grammars=False) as own:
+        found = own.post(f"/v1/{path}", wish)
+    assert (found.status_code, found.json()["error"]["param"]) == (400, "grammar")
+    assert "--client-grammars" in found.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
