@@ -19,7 +19,8 @@ from typing import Any, TextIO
 from launcher.serving.account import Account
 
 _LONGEST = 200  # characters of a path
-FORMATS = ("text", "json")
+# What uvicorn says of an answer that was cut off; its own line in the log says it too.
+_CUT = "ASGI callable returned without completing"
 
 
 class Logs:
@@ -64,7 +65,8 @@ class Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one record, unless it only says that an answer was ended."""
         kind = record.exc_info[0] if record.exc_info else None
-        if kind is None or not issubclass(kind, asyncio.CancelledError):
+        was_ended = kind is not None and issubclass(kind, asyncio.CancelledError)
+        if not was_ended and not str(record.msg).startswith(_CUT):
             self._logs.fault(record)
 
 

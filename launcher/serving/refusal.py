@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 Header = tuple[bytes, bytes]
 
-_KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    503: "server_error",
+}
 CLOSE: Header = (b"connection", b"close")
 
 

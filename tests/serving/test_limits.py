@@ -100,12 +100,15 @@ def test_an_answer_that_takes_too_long_is_given_up(narrow: Server) -> None:
     reply = ask(narrow.port, "GET", "/v1/silent")
     assert reply.status == 503
     assert reply.body["error"]["code"] == "answer_timeout"
+    assert reply.body["error"]["type"] == "server_error"
     assert reply.headers["retry-after"] == "10"
 
 
 def test_a_stream_that_takes_too_long_is_cut_so_that_it_shows(narrow: Server) -> None:
     with pytest.raises(http.client.IncompleteRead):
-        ask(narrow.port, "GET", "/v1/count?to=1000&pause=0.1")
+        ask(narrow.port, "GET", "/v1/count?to=1000&pause=0.1", X_Request_Id="late")
+    narrow.said("GET /v1/count 200 id=late cut=True ")
+    assert not any("ASGI" in line for line in narrow.lines)
 
 
 @pytest.mark.parametrize(
