@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.command import Here, launcher
-from tests.headers import write_model
+from tests.headers import statements, write_model
 from tests.serving.conftest import Serve
 from tests.serving.process import PATIENCE, Manager, Reply, Server, UnixConnection, ask, asked
 from tests.terminal import Start
@@ -153,6 +153,21 @@ def test_on_a_terminal_it_asks_as_run_does(terminal: Start) -> None:
     screen.type("n\n")
     screen.expect("acceptance-refused")
     assert screen.end() == 4
+
+
+def test_what_was_answered_on_the_terminal_holds_for_every_later_load(
+    terminal: Start, tmp_path: Path
+) -> None:
+    says = statements(license="cc-by-nc-4.0", name="plain")
+    path = write_model(tmp_path / "plain.gguf", metadata=says)
+    screen = terminal("serve", str(path), *WHO, "--port", "0")
+    screen.expect("Is the use commercial?")
+    screen.type("n\n")
+    where = screen.expect(", serving plain").split("127.0.0.1:")[1]
+    (model,) = ask(int(where.partition(",")[0]), "GET", "/v1/models").body["data"]
+    assert model["launcher"]["verdict"] == "allow"
+    screen.type("\x03")
+    assert screen.end() == 0
 
 
 def test_what_is_refused_answers_451_and_the_rest_is_served(serve: Serve, tmp_path: Path) -> None:
