@@ -28,6 +28,8 @@ class Account:
     path: str = ""
     key: str = ""
     """The name of the key that was shown."""
+    is_trusted: bool = True
+    """Whether a key was shown, or none is asked for: who is not learns nothing of the models."""
     model: str = ""
     """The model that answered, by the name it is served under; never what a client made up."""
     status: int = 0

@@ -84,7 +84,7 @@ class Door:
         if isinstance(owner, Refusal):
             await refusal.answer(sending, owner, scope["path"])
             return
-        account.key = owner
+        account.key, account.is_trusted = owner, bool(owner) or self.guard.keys is None
         try:
             whole = await limiting.taken(scope, receive, self.limits)
         except RefusedBody as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from launcher.serving import account as accounts
 from launcher.serving import failures, notices
 from launcher.serving.desk import fleet_of
 from launcher.serving.docs import answered
@@ -35,15 +36,19 @@ async def one_model(name: str, request: Request) -> Response:
 
 @router.get("/health", tags=["Server"], responses=answered("The state of each model"))
 async def health(request: Request) -> Response:
-    """Says whether there is a model that can answer: 503 where there is none."""
+    """Says whether there is a model that can answer: 503 where there is none.
+
+    Which models there are is told to who has a key, where keys are asked for.
+    """
     states = {name: str(served.state) for name, served in fleet_of(request).models.items()}
+    about = {"models": states} if accounts.of(request.scope).is_trusted else {}
     if _ANSWERING & set(states.values()):
-        return _json({"status": "ok", "models": states})
+        return _json({"status": "ok", **about})
     loading = "loading" in states.values()
     word = "Loading model" if loading else "No model can be served"
     error = {"code": 503, "message": word, "type": "unavailable_error"}
     status = "loading" if loading else "error"
-    return _json({"status": status, "error": error, "models": states}, 503)
+    return _json({"status": status, "error": error, **about}, 503)
 
 
 def model(served: Served) -> dict[str, Any]:

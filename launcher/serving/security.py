@@ -78,12 +78,14 @@ class Guard:
         return self._host_refusal(scope) or self._origin_refusal(scope)
 
     def owner(self, scope: Scope) -> str | Refusal:
-        """The name of the key that a request shows (empty where none is asked for)."""
-        if self.keys is None or scope["path"] in OPEN:
+        """The name of the key that a request shows; empty where none is needed or shown."""
+        if self.keys is None:
             return ""
         shown = _shown(scope)
         name = self.keys.owner(shown) if shown is not None else None
-        return _no_key(shown) if name is None else name
+        if name is None:
+            return "" if scope["path"] in OPEN else _no_key(shown)
+        return name
 
     def _host_refusal(self, scope: Scope) -> Refusal | None:
         server = scope.get("server")

@@ -222,6 +222,13 @@ def test_an_answer_with_a_key(running: Server) -> None:
         assert not any(secret in said for said in running.lines)
 
 
+def test_who_has_no_key_learns_that_the_server_is_well_and_no_more(running: Server) -> None:
+    assert ask(running.port, "GET", "/health").body == {"status": "ok"}
+    assert ask(running.port, "GET", "/health", X_Api_Key="wrong").body == {"status": "ok"}
+    known = ask(running.port, "GET", "/health", X_Api_Key=KEY).body
+    assert list(known["models"]) == [MODEL]
+
+
 def test_a_page_that_was_rebound_here_gets_nothing(running: Server) -> None:
     body = chat("hi", max_tokens=4)
     reply = say(running.port, body, Host="evil.example", X_Api_Key=KEY)
