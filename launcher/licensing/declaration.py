@@ -132,7 +132,7 @@ def load(folders: Places, stated: Stated, variable: str | None = None) -> Declar
 def stated_over(declared: Declaration, stated: Stated) -> Declaration:
     """A declaration with what is stated for one run in place of its own."""
     answers = {**declared.answers, **stated.answers}
-    return replace(declared, answers=answers, **stated.changes)  # type: ignore[arg-type]
+    return replace(declared, answers=answers, **stated.changes)  # type: ignore[arg-type]  # by name
 
 
 def _with_variable(stated: Stated, variable: str | None) -> Stated:
@@ -172,7 +172,7 @@ def bound_by(
         known = getattr(filled, name)
         if known not in (None, ""):
             _refuse_conflict(site, name, known, value, other)
-        filled = replace(filled, **{name: value})  # type: ignore[arg-type]
+        filled = replace(filled, **{name: value})  # type: ignore[arg-type]  # by name
     for key, value in stated.answers.items():
         _refuse_conflict(site, f"answers.{key}", site.answers.get(key, value), value, other)
     return replace(filled, answers={**stated.answers, **filled.answers})
