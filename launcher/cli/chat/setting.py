@@ -110,12 +110,17 @@ def current(chat: Chat) -> dict[str, Any]:
 def changed(chat: Chat) -> Iterator[str]:
     """What is not as it is by default."""
     for name, value in current(chat).items():
-        if value not in (_DEFAULTS.get(name), None, "", ()):
+        if value not in (_DEFAULTS.get(name), None, "", (), {}):
             yield f"{name} {_shown(value)}"
 
 
 def _shown(value: Any) -> str:
-    if value in (None, "", ()):
+    """As it is typed."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None or value in ("", (), {}):
         return "not set"
-    text = " ".join(str(value).split())
+    if isinstance(value, dict):
+        value = " ".join(f"{token}{bias:+g}" for token, bias in value.items())
+    text = " ".join((";".join(value) if isinstance(value, tuple) else str(value)).split())
     return text if len(text) < 60 else text[:57] + "..."
