@@ -5,16 +5,18 @@ What cannot be done is refused, never left aside where it would change the answe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from launcher.engine.sampling import RANDOM
+from launcher.engine.sampling import RANDOM, order
 from launcher.engine.wanted import Wanted
 from launcher.serving.failures import BadRequest
 from launcher.serving.schemas import (
     MOST_ANSWERS,
     Answering,
+    Biases,
     ChatRequest,
     CompletionRequest,
     Message,
@@ -31,7 +33,7 @@ _OTHER_NAMES = {
     "mirostat_eta": "mirostat_lr",
     "dynatemp_exponent": "dynatemp_exp",
 }
-_OWN_WAY = {"seed", "logit_bias"}
+_OWN_WAY = {"seed", "logit_bias", "samplers"}
 # What a template gets from the launcher and from nobody else.
 _RESERVED = frozenset(
     {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "raise_exception"}
@@ -95,6 +97,11 @@ def refuse_foreign(texts: Sequence[str | Sequence[int]], vocabulary: int, param:
             raise BadRequest(
                 f"There is no token {foreign[0]}: the model has {vocabulary} of them", param
             )
+
+
+def refuse_foreign_biases(wanted: Wanted, vocabulary: int) -> None:
+    """Raises `BadRequest` where the score of a token is to change that the model does not have."""
+    refuse_foreign([list(wanted.sampling.get("logit_bias", ()))], vocabulary, "logit_bias")
 
 
 def message(one: Message, param: str) -> dict[str, Any]:
@@ -162,8 +169,32 @@ def sampling(request: Samplers) -> dict[str, Any]:
     if request.seed is not None:
         found["seed"] = request.seed % (1 << 32)  # -1, as llama.cpp has it: another each time
     if request.logit_bias:
-        raise BadRequest("The scores of single tokens cannot be changed", "logit_bias")
+        found["logit_bias"] = biases(request.logit_bias)
+    if request.samplers is not None:
+        found["samplers"] = _order(request.samplers)
     return found
+
+
+def biases(given: Biases) -> dict[int, float]:
+    """What is added to the scores of tokens. Raises `BadRequest`.
+
+    >>> biases({"5": -100}), biases([(7, False)])
+    ({5: -100.0}, {7: -inf})
+    """
+    if isinstance(given, list):
+        return {token: -math.inf if bias is False else float(bias) for token, bias in given}
+    for name in given:
+        if not (name.isascii() and name.isdecimal() and len(name) < 10):
+            raise BadRequest(f"{name[:64]!a} is not the number of a token", "logit_bias")
+    return {int(name): float(bias) for name, bias in given.items()}
+
+
+def _order(given: list[str] | str) -> tuple[str, ...]:
+    """The samplers in their order, by names or llama.cpp's letters."""
+    try:
+        return order(given if isinstance(given, str) else ";".join(given))
+    except ValueError as error:
+        raise BadRequest(f"There is no sampler {str(error)[:64]!a}", "samplers") from error
 
 
 def schema(request: Answering) -> str:

@@ -49,6 +49,7 @@ def wish(request: ChatRequest) -> Wish:
 
 def fitted(wish: Wish, loaded: Loaded) -> Fitted:
     """The chat for the template in a model's file. Raises `BadTools`."""
+    asked.refuse_foreign_biases(wish.wanted, loaded.sizes["vocabulary"])
     template = loaded.metadata.get(TEMPLATE) or ""
     parts = conversation.parts(wish.tools, wish.wanted.messages, template)
     wanted = replace(

@@ -105,7 +105,10 @@ async def _completion_streamed(
 def _all(prompts: Sequence[Wanted], each: int, engine: SharedEngine) -> list[Wanted]:
     """Every answer to every prompt, in the order of their indices."""
     texts = [one.prompt for one in prompts if one.prompt is not None]
-    asked.refuse_foreign(texts, engine.loaded.sizes["vocabulary"], "prompt")
+    vocabulary = engine.loaded.sizes["vocabulary"]
+    asked.refuse_foreign(texts, vocabulary, "prompt")
+    for one in prompts:
+        asked.refuse_foreign_biases(one, vocabulary)
     return [answer for one in prompts for answer in asked.several(one, each)]
 
 

@@ -11,12 +11,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from launcher.serving.bodies import LONGEST_NAME, Body, Number, Part, Stops, refused
+from launcher.serving.bodies import LONGEST_NAME, Body, Part, Stops, refused
 
 MOST_ANSWERS = 16  # to one request: prompts times `n`
 MOST_MESSAGES = 4096
 MOST_INPUTS = 2048  # as OpenAI has it for embeddings
 MOST_TOKENS = 1 << 24  # far more than any context holds
+MOST_BEFORE = 1 << 16  # tokens that a sampler looks back on: it takes memory for each
 MOST_LOGPROBS = 20
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -27,20 +28,22 @@ Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 Tokens = Annotated[list[Token], Field(min_length=1)]
 Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
 ManyTokens = Annotated[list[Tokens], Field(min_length=1, max_length=MOST_INPUTS)]
+Bias = Annotated[float, Field(ge=-1e6, le=1e6)]
+Pair = Annotated[tuple[Token, Bias | Literal[False]], Field(strict=False)]  # JSON has lists
+Biases = (
+    Annotated[dict[str, Bias], Field(max_length=1024)]
+    | Annotated[list[Pair], Field(max_length=1024)]
+)
+Breaker = Annotated[str, Field(max_length=64)]
+SamplerName = Annotated[str, Field(max_length=64)]
 Refused = Mapping[str, tuple[tuple[object, ...], str]]
 Prompt = str | Tokens | Texts | ManyTokens
 
 
 _FORM = "Ask for a form with response_format"
-_ORDER = "The samplers and their order cannot be chosen"
-_TOKENS = "That tokens are kept from an answer's end cannot be asked for"
 # Fields of OpenAI's interface, llama-server's and vLLM's that change the answer.
 _NOT_ANSWERED: Refused = {
     "lora": ((), "Adapters are chosen where the server is started"),
-    "samplers": ((), _ORDER),
-    "min_keep": ((0,), _ORDER),
-    "dry_sequence_breakers": ((), "The texts that break sequences cannot be chosen"),
-    "ignore_eos": ((False,), _TOKENS),
     "n_predict": ((-1,), "Say with max_tokens how long the answer may be"),
     "n_probs": ((0,), "Ask for log probabilities with logprobs"),
     "guided_json": ((), _FORM),
@@ -116,7 +119,8 @@ class Samplers(Body):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
-    logit_bias: dict[str, Number] | list[Any] | None = None
+    logit_bias: Biases | None = None
+    """By token. llama-server's form is a list of pairs, in which `false` means never."""
 
     top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None
     min_p: Share | None = None
@@ -126,15 +130,21 @@ class Samplers(Body):
     xtc_threshold: Share | None = None
     dynatemp_range: Positive | None = None
     dynatemp_exponent: Annotated[float, Field(ge=-1e6, le=1e6)] | None = None
-    repeat_last_n: Annotated[int, Field(ge=-1, le=MOST_TOKENS)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1, le=MOST_BEFORE)] | None = None
     repeat_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
     dry_multiplier: Positive | None = None
     dry_base: Positive | None = None
     dry_allowed_length: Count | None = None
-    dry_penalty_last_n: Annotated[int, Field(ge=-1, le=MOST_TOKENS)] | None = None
+    dry_penalty_last_n: Annotated[int, Field(ge=-1, le=MOST_BEFORE)] | None = None
     mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
     mirostat_tau: Positive | None = None
     mirostat_eta: Positive | None = None
+    adaptive_target: Annotated[float, Field(ge=-1, le=1)] | None = None
+    adaptive_decay: Annotated[float, Field(ge=0, le=0.99)] | None = None
+    min_keep: Count | None = None
+    ignore_eos: bool | None = None
+    dry_sequence_breakers: Annotated[list[Breaker], Field(max_length=16)] | None = None
+    samplers: Annotated[list[SamplerName], Field(max_length=16)] | SamplerName | None = None
 
 
 class Answering(Samplers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -26,8 +27,12 @@ def completion(**fields: Any) -> list[Wanted]:
 
 
 def test_every_sampler_of_the_interface_is_one_of_the_engine() -> None:
-    names = set(Samplers.model_fields) - {"logit_bias"}
-    given: dict[str, Any] = dict.fromkeys(names, 1)
+    names = set(Samplers.model_fields)
+    given: dict[str, Any] = dict.fromkeys(names, 0.5)
+    whole = ("seed", "top_k", "mirostat", "min_keep", "repeat_last_n")
+    given |= dict.fromkeys((*whole, "dry_allowed_length", "dry_penalty_last_n"), 1)
+    given |= {"ignore_eos": True, "dry_sequence_breakers": ["."], "samplers": ["top_k", "temp"]}
+    given |= {"logit_bias": {"5": 1}}
     found = asked.sampling(Samplers.model_validate(given))
     assert len(found) == len(names)
     Sampling(**found)
@@ -121,10 +126,26 @@ def test_a_message_that_cannot_be_rendered_is_refused(message: Any, param: str) 
     assert refused.value.param == param
 
 
-def test_scores_of_tokens_are_not_left_aside() -> None:
-    with pytest.raises(BadRequest, match="scores"):
-        chat(logit_bias={"5": 10})
-    assert "logit_bias" not in chat(logit_bias={}).sampling
+def test_scores_of_tokens() -> None:
+    assert chat(logit_bias={"5": -100}).sampling == {"logit_bias": {5: -100}}
+    found = chat(logit_bias=[[5, False], [6, 0.5]]).sampling["logit_bias"]
+    assert found == {5: -math.inf, 6: 0.5}
+    assert chat(logit_bias={}).sampling == {}
+
+
+@pytest.mark.parametrize("biases", [{"-5": 1}, {"\u0665": 1}, {"": 1}, {"9" * 10: 1}])
+def test_scores_of_what_is_no_token(biases: dict[str, float]) -> None:
+    with pytest.raises(BadRequest, match="not the number of a token"):
+        chat(logit_bias=biases)
+    with pytest.raises(BadRequest, match="no token 9"):
+        asked.refuse_foreign_biases(Wanted(sampling={"logit_bias": {9: 1.0}}), 9)
+
+
+def test_the_order_of_samplers() -> None:
+    assert chat(samplers="kt").sampling == {"samplers": ("top_k", "temperature")}
+    assert chat(samplers=["min-p"]).sampling == {"samplers": ("min_p",)}
+    with pytest.raises(BadRequest, match="no sampler 'x'"):
+        chat(samplers=["top_k", "x"])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +174,9 @@ def test_scores_of_tokens_are_not_left_aside() -> None:
         {"functions": [{"name": "f"}]},
         {"chat_template": "{{ 1 }}"},
         {"lora": [{"id": 0, "scale": 1}]},
-        {"ignore_eos": True},
+        {"logit_bias": {"5": "x"}},
+        {"samplers": ["top_k"] * 17},
+        {"dry_sequence_breakers": ["x" * 65]},
         {"temperature": float("inf")},
     ],
 )
@@ -163,7 +186,7 @@ def test_what_is_out_of_bounds_or_not_kept_to_is_refused(fields: dict[str, Any])
 
 
 def test_what_asks_for_nothing_and_what_is_unknown_is_let_pass() -> None:
-    found = chat(modalities=["text"], ignore_eos=False, audio=None, user="me", store=True)
+    found = chat(modalities=["text"], functions=[], audio=None, user="me", store=True)
     assert found.sampling == {}
 
 

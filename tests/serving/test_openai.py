@@ -383,6 +383,25 @@ def test_what_cannot_be_kept_to_is_refused(
     assert said in found.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_scores_of_tokens_change_what_is_said(server: Running, path: str) -> None:
+    wish = asked(prompt="The capital of France is", max_tokens=1)
+    plain = server.post(f"/v1/{path}", wish).json()["choices"][0]
+    changed = server.post(f"/v1/{path}", {**wish, "logit_bias": {"20000": 100}}).json()["choices"][
+        0
+    ]
+    same = server.post(f"/v1/{path}", {**wish, "logit_bias": [[20_000, False]]}).json()["choices"][
+        0
+    ]
+    assert _said(plain) == _said(same) != _said(changed) != ""
+    refused = server.post(f"/v1/{path}", {**wish, "logit_bias": {"999999": 1}})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logit_bias")
+
+
+def _said(choice: Any) -> str:
+    return str(choice["message"]["content"] if "message" in choice else choice["text"])
+
+
 @pytest.mark.parametrize(("path", "name"), [("completions", "prompt"), ("embeddings", "input")])
 def test_an_empty_text_is_refused(server: Running, path: str, name: str) -> None:
     found = server.post(f"/v1/{path}", {"model": MODEL, name: ""})
