@@ -113,7 +113,8 @@ def _aim(case: Any, random: Random) -> None:
         if isinstance(options, dict) or options is None:
             case.body["options"] = {**(options or {}), "num_predict": 3}
     else:
-        case.body.setdefault("max_tokens", 3)
+        limit = "max_output_tokens" if case.path == "/v1/responses" else "max_tokens"
+        case.body.setdefault(limit, 3)
         case.body |= {name: limit for name, limit in LIMITS.items() if name in case.body}
 
 
