@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from launcher.engine import grammars
 from launcher.engine.llama import DecodeFailed
 from launcher.engine.messages import Message
 from launcher.engine.pieces import Pieces
@@ -122,7 +123,12 @@ class Batcher:
         self._running: list[Running] = []
         self._said: list[Message] = []
         self._ticks = itertools.count(1)
+        self._clock = grammars.Clock()
         self._speed = 0.0  # rows of prompts in a second
+
+    def watch(self) -> None:
+        """Has the thread that computes watched; called by it."""
+        self._clock.watch()
 
     @property
     def is_idle(self) -> bool:
@@ -166,9 +172,22 @@ class Batcher:
                 self._fail(str(error))
                 return
             for at, running in ends:
-                if reason := running.choose(at):
-                    self._end(running, reason)
+                self._choose(running, at)
         self.flush()
+
+    def _choose(self, running: Running, at: int) -> None:
+        """Chooses an answer's next token; ends the answer where it is over, or takes too long."""
+        self._clock.begin()
+        reason = running.choose(at)
+        if self._clock.end() > grammars.TOKEN_SECONDS and running.asked.sampler.has_grammar:
+            self._leave(running, {"kind": "grammar", "message": grammars.TOO_SLOW})
+        elif reason:
+            self._end(running, reason)
+
+    def _leave(self, running: Running, failure: Message) -> None:
+        running.asked.sampler.close()
+        self._running.remove(running)
+        self.say(running.asked.number, {"type": "failed", **failure})
 
     def _compute(self, rows: Sequence[Row]) -> None:
         """Keeps how fast prompts go, by the steps that are full of them."""

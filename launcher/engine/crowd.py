@@ -38,6 +38,7 @@ class Crowd:
         """Answers until the launcher goes away."""
         threading.Thread(target=self._read, daemon=True).start()
         threading.Thread(target=self._prepare, daemon=True).start()
+        self._batcher.watch()
         while self._act():
             if self._unwanted:
                 self._batcher.drop(self._unwanted.__contains__)
@@ -94,7 +95,7 @@ class Crowd:
         asked = Prepared(
             number=message["number"],
             prompt=prompt,
-            sampler=prompting.sampler(self._slots, message),
+            sampler=prompting.sampler(self._slots, message, self._prompts.form(message)),
             max_tokens=message["max_tokens"],
             stops=message["stop"],
             shown=self._prompts.shown(message["shown"]),

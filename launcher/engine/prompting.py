@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from launcher.engine import grammars
 from launcher.engine.llama import Model, grammar_of_schema
 from launcher.engine.messages import Message
 from launcher.engine.rendering import Renderer
@@ -43,6 +44,7 @@ class Prompts:
         self._bos, self._eos = model.special_text("bos"), model.special_text("eos")
         self._template = model.chat_template() or FALLBACK
         self._size = model.sizes()["vocabulary"]
+        self._tried = ""  # the last grammar that was
 
     def made(self, wanted: Message, size: int) -> list[int]:
         """The tokens of what was asked, fewer than `size`. Raises `Unanswerable`."""
@@ -98,6 +100,21 @@ class Prompts:
         """Whether the model wants a token before a text that is not in it yet."""
         return self._model.adds_bos() and not (self._bos and text.startswith(self._bos))
 
+    def form(self, wanted: Message) -> str:
+        """The grammar that an answer has to fit, tried; empty where the answer is free.
+
+        Raises `Unanswerable`.
+        """
+        grammar = form(wanted)
+        if grammar and grammar != self._tried:
+            own = not wanted.get("json_schema")
+            most = grammars.LONGEST_GIVEN if own else grammars.LONGEST
+            why = "it is too long" if len(grammar) > most else self._renderer.tried(grammar)
+            if why:
+                raise Unanswerable("grammar", why)
+            self._tried = grammar
+        return grammar
+
     def _checked(self, tokens: list[int]) -> list[int]:
         if not all(0 <= token < self._size for token in tokens):
             raise Unanswerable("prompt", f"tokens are numbers from 0 to {self._size - 1}")
@@ -110,15 +127,23 @@ def _opening(text: str, opened: Sequence[str]) -> str:
     return next((opening for opening in opened if opening and end.endswith(opening)), "")
 
 
-def sampler(context: Scored, wanted: Message) -> Sampler:
+def form(wanted: Message) -> str:
+    """The grammar that an answer has to fit; empty where it is free. Raises `Unanswerable`."""
+    schema = wanted.get("json_schema", "")
+    try:
+        return grammar_of_schema(schema) if schema else wanted.get("grammar", "")
+    except BadSchema as error:
+        raise Unanswerable("grammar", str(error)) from error
+
+
+def sampler(context: Scored, wanted: Message, grammar: str) -> Sampler:
     """The samplers of one answer. Raises `Unanswerable`."""
-    schema, grammar = wanted.get("json_schema", ""), wanted.get("grammar", "")
     try:
         return Sampler(
             context,
             Sampling(**{**context.model.recommended, **wanted["sampling"]}),
-            grammar=grammar_of_schema(schema) if schema else grammar,
+            grammar=grammar,
             logprobs=wanted.get("logprobs"),
         )
-    except (BadGrammar, BadSchema) as error:
+    except BadGrammar as error:
         raise Unanswerable("grammar", str(error)) from error

@@ -1,10 +1,11 @@
 """Renders chat templates in processes of their own, within 2 seconds and 256 MiB.
 
-A template is a program from a stranger. The worker starts a keeper before it loads the engine,
-while it may still start a process. The keeper does nothing but keep a helper alive, and give the
-worker a line to it. The helper starts another process for each conversation, which confines
-itself, renders, answers and is gone. Whatever a template does, the worker goes on, also when
-the helper dies. Where processes cannot be forked, templates are rendered in the worker.
+A template is a program from a stranger, and a grammar is no better: it is read here first. The
+worker starts a keeper before it loads the engine, while it may still start a process. The keeper
+does nothing but keep a helper alive, and give the worker a line to it. The helper starts another
+process for each conversation, which confines itself, renders, answers and is gone. Whatever a
+template does, the worker goes on, also when the helper dies. Where processes cannot be forked,
+templates are rendered in the worker.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ LONGEST = 5 << 20  # characters of text; more than a million tokens, and one mes
 _TRIES = 3  # helpers that are asked one after the other; what ends all of them is not chance
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _GRACE = 0.5  # seconds until a process that ignores its alarm is ended from outside
-_TOO_SLOW = f"the model's chat template takes more than {SECONDS:.0f} seconds"
-_TOO_BIG = "the model's chat template asks for too much memory"
+_TOO_SLOW = f"takes more than {SECONDS:.0f} seconds"
+_TOO_BIG = "asks for too much memory"
 
 
 class Renderer:
@@ -82,8 +83,21 @@ class Renderer:
             "bos": bos,
             "eos": eos,
         }
+        return self._answer(request)
+
+    def tried(self, grammar: str) -> str:
+        """Why the engine may not read a grammar: what that takes; empty where it may.
+
+        It may read what is no grammar, too, and says itself what is wrong with it.
+        """
+        reply = self._answer({"grammar": grammar})
+        if reply.get("cause") == "gone":
+            return str(reply["message"])
+        return str(reply["message"]) if reply.get("cause") == "limit" else ""
+
+    def _answer(self, request: Message) -> Message:
         if self._keeper is None:
-            return _rendered(request)
+            return {"text": ""} if "grammar" in request else _rendered(request)
         for _ in range(_TRIES):
             with contextlib.suppress(Closed):
                 return self._asked(request, self._keeper)
@@ -156,7 +170,9 @@ def _serve(channel: Channel) -> NoReturn:
 
 
 def _answer(request: Message) -> Message:
-    """What a process made for this conversation gives."""
+    """What a process made for this conversation, or this grammar, gives."""
+    if "grammar" in request:
+        import launcher.engine.llama  # noqa: F401  # before the process confines itself
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -173,8 +189,12 @@ def _answer(request: Message) -> Message:
         return {"cause": cause, "message": message}
     ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if data is None or ended in (signal.SIGALRM, signal.SIGXCPU):
-        return {"cause": "limit", "message": _TOO_SLOW}
-    return {"cause": "limit", "message": _TOO_BIG}
+        return {"cause": "limit", "message": _limited(request, _TOO_SLOW)}
+    return {"cause": "limit", "message": _limited(request, _TOO_BIG)}
+
+
+def _limited(request: Message, how: str) -> str:
+    return f"it {how}" if "grammar" in request else f"the model's chat template {how}"
 
 
 def _read(descriptor: int) -> bytes | None:
@@ -229,6 +249,11 @@ def _address_space() -> int:
 
 
 def _rendered(request: Message) -> Message:
+    if "grammar" in request:
+        from launcher.engine import grammars
+
+        grammars.is_readable(request["grammar"])
+        return {"text": ""}
     from launcher.engine import template
 
     try:
@@ -236,7 +261,7 @@ def _rendered(request: Message) -> Message:
     except template.TemplateFailed as error:
         return {"cause": error.cause, "message": str(error)}
     except (RecursionError, MemoryError):
-        return {"cause": "limit", "message": _TOO_BIG}
+        return {"cause": "limit", "message": _limited(request, _TOO_BIG)}
     if len(text) > LONGEST:
-        return {"cause": "limit", "message": _TOO_BIG}
+        return {"cause": "limit", "message": _limited(request, _TOO_BIG)}
     return {"text": text}

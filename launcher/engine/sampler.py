@@ -77,6 +77,11 @@ class Sampler:
         slow = self._grammar is not None or logprobs is not None
         self._candidates = Candidates(context) if slow else None
 
+    @property
+    def has_grammar(self) -> bool:
+        """Whether the answer has to fit one."""
+        return self._grammar is not None
+
     def saw(self, tokens: Sequence[int]) -> None:
         """What stands before the answer; penalties count it, too."""
         if not self._sampling.penalises:

@@ -139,7 +139,7 @@ class Service:
         opening: str = "",
     ) -> None:
         """Answers a prompt; the places below zero in it are of what was `seen`."""
-        sampler = prompting.sampler(self.context, message)
+        sampler = prompting.sampler(self.context, message, prompting.form(message))
         number: int = message["number"]
 
         def unwanted() -> bool:
