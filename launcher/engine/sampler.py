@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from launcher.engine import likeliest
+from launcher.engine.likeliest import Likeliest
 from launcher.engine.llama import Model, lib
 from launcher.engine.sampling import ADAPTIVE, Sampling
 
@@ -76,6 +78,13 @@ class Sampler:
         self._chain = _chain(_samplers(model, context, sampling))
         slow = self._grammar is not None or logprobs is not None
         self._candidates = Candidates(context) if slow else None
+        alone = not slow and likeliest.is_all(self._chain)
+        self._likeliest = Likeliest(context) if alone else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the likeliest token is taken, and nothing else is asked."""
+        return self._likeliest is not None
 
     @property
     def has_grammar(self) -> bool:
@@ -94,6 +103,8 @@ class Sampler:
     def choose(self, at: int = -1) -> int:
         """The next token, by the scores after one of the last step's tokens."""
         if self._candidates is None:
+            if self._likeliest is not None and (found := self._likeliest.choose(at)) is not None:
+                return found
             return int(lib.llama_sampler_sample(self._chain, self._context.handle, at))
         self._candidates.at = at
         token = self._chosen(self._candidates)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from launcher.engine import images, llama, loading, prefix, prompting, sandbox
+from launcher.engine import images, likeliest, llama, loading, prefix, prompting, sandbox
 from launcher.engine.answer import Answer, Asked
 from launcher.engine.crowd import Crowd
 from launcher.engine.drafting import Drafting
@@ -21,6 +21,8 @@ from launcher.engine.messages import Channel, Closed, Message, close_all
 from launcher.engine.prompting import Prompts, Unanswerable
 from launcher.engine.rendering import Renderer
 from launcher.engine.slots import Slots
+
+_IDLE = 0.3  # seconds after an answer; whoever wants one answer has gone by then
 
 
 class Inbox:
@@ -57,6 +59,7 @@ class Service:
     def __init__(self, channel: Channel, renderer: Renderer) -> None:
         self.channel = channel
         self.renderer = renderer
+        self.is_plain = False  # what the last answer's sampler was
 
     def serve(self) -> None:
         """Loads what it is told to and answers until the launcher goes away."""
@@ -81,7 +84,7 @@ class Service:
             Crowd(self.channel, self.context, self.prompts).serve()
             return
         self.inbox = Inbox(self.channel)  # its thread is as confined as the one that starts it
-        while (wanted := self.inbox.waiting.get()) is not None:
+        while (wanted := self._next()) is not None:
             try:
                 self._generate(wanted)
             except Unanswerable as error:
@@ -91,6 +94,14 @@ class Service:
                 self._fail("decode", str(error))
             finally:
                 close_all(wanted["files"])
+
+    def _next(self) -> Message | None:
+        """What is asked next; where nothing is for a while, the time is used to get quicker."""
+        if self.is_plain:
+            with contextlib.suppress(queue.Empty):
+                return self.inbox.waiting.get(timeout=_IDLE)
+            likeliest.get_ready()
+        return self.inbox.waiting.get()
 
     def _fail(self, kind: str, text: str, **details: object) -> None:
         self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
@@ -159,6 +170,7 @@ class Service:
             draft=self.draft,
             drafting=Drafting(**message.get("drafting", {})),
         )
+        self.is_plain = sampler.is_plain
         try:
             Answer(self.model, self.context, sampler, asked).give()
         finally:
