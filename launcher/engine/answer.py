@@ -106,7 +106,7 @@ class Answer:
         model = self._model
         while self._count < self._limit:
             token = self._sampler.choose(steps.at)
-            if model.ends_answer(token):
+            if model.ends_answer(token) or self._sampler.is_stuck:
                 return "end"
             self._count += 1
             if self._pieces.say(token, self._sampler.measured):

@@ -85,7 +85,7 @@ class Running:
         if self.count >= self.limit:
             return self.ran_out
         token = self.asked.sampler.choose(at)
-        if self._model.ends_answer(token):
+        if self._model.ends_answer(token) or self.asked.sampler.is_stuck:
             return "end"
         self.count += 1
         self.next = token

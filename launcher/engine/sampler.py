@@ -65,6 +65,8 @@ class Sampler:
         self._sampling = sampling
         self._logprobs = logprobs
         self.measured: Measured | None = None
+        self.is_stuck = False
+        """Whether the grammar allows none of the tokens that are left: the answer has to end."""
         model = context.model
         self._grammar = (
             lib.llama_sampler_init_grammar(
@@ -108,6 +110,8 @@ class Sampler:
             return int(lib.llama_sampler_sample(self._chain, self._context.handle, at))
         self._candidates.at = at
         token = self._chosen(self._candidates)
+        if self.is_stuck:
+            return token  # which the grammar would end the process for
         lib.llama_sampler_accept(self._chain, token)
         if self._grammar is not None:
             lib.llama_sampler_accept(self._grammar, token)
@@ -120,7 +124,9 @@ class Sampler:
         token = candidates.choose(self._chain)
         if self._grammar is None or candidates.allows(self._grammar, token):
             return token
-        return candidates.choose(self._grammar, self._chain)
+        token = candidates.choose(self._grammar, self._chain)
+        self.is_stuck = not candidates.allows(self._grammar, token)
+        return token
 
     def close(self) -> None:
         lib.llama_sampler_free(self._chain)
@@ -156,7 +162,7 @@ class Candidates:
         found = self._filled()
         for sampler in samplers:
             lib.llama_sampler_apply(sampler, ctypes.byref(found))
-        return int(found.data[found.selected].id)
+        return int(found.data[max(found.selected, 0)].id)  # -1 where nothing is left
 
     def likeliest(self) -> tuple[int, float]:
         """The token with the highest score, and its probability among the ten likeliest."""

@@ -398,6 +398,22 @@ def test_scores_of_tokens_change_what_is_said(server: Running, path: str) -> Non
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logit_bias")
 
 
+@pytest.mark.parametrize(
+    "without", [{"ignore_eos": True}, {"logit_bias": {str(token): -1e6 for token in range(1000)}}]
+)
+@pytest.mark.parametrize("form", [{"grammar": 'root ::= "a"'}, {"json_schema": {"const": "a"}}])
+def test_an_answer_ends_where_nothing_fits_its_form(
+    server: Running, without: dict[str, Any], form: dict[str, Any]
+) -> None:
+    deaths = server.fleet.served(MODEL).deaths
+    found = server.post("/v1/chat/completions", asked(**without, **form))
+    assert found.json()["choices"][0]["finish_reason"] == "stop"
+    never = {"logit_bias": [[token, False] for token in range(1000)]}
+    found = server.post("/v1/chat/completions", asked(**never, **form))
+    assert found.json()["choices"][0]["finish_reason"] == "stop"
+    assert server.fleet.served(MODEL).deaths == deaths
+
+
 def _said(choice: Any) -> str:
     return str(choice["message"]["content"] if "message" in choice else choice["text"])
 
