@@ -96,11 +96,12 @@ def order(text: str) -> tuple[str, ...]:
     (('top_k', 'min_p', 'temperature'), ('top_k', 'min_p', 'temperature'), ('temperature',))
     """
     words = [word.strip().lower() for word in text.split(";") if word.strip()]
-    known, given = (_NAMES, words) if ";" in text or text.lower() in _NAMES else (_LETTERS, text)
-    unknown = [word for word in given if word not in known]
+    if len(words) == 1 and words[0] not in _NAMES and set(text) <= set(_LETTERS):
+        return tuple(_LETTERS[letter] for letter in text)
+    unknown = [word for word in words if word not in _NAMES]
     if unknown:
         raise ValueError(unknown[0])
-    return tuple(known[word] for word in given)
+    return tuple(_NAMES[word] for word in words)
 
 
 # What a model's file may recommend: llama.cpp's keys (src/llama-arch.cpp), our names, and what is
