@@ -10,7 +10,7 @@ from launcher.engine.wanted import Wanted
 from launcher.serving import asked
 from launcher.serving.failures import BadRequest
 from launcher.serving.schemas import ChatRequest
-from launcher.serving.tools import asking, conversation, reader
+from launcher.serving.tools import asking, conversation, reader, schema
 from launcher.serving.tools.reader import Reader
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ def wish(request: ChatRequest) -> Wish:
     return Wish(wanted=wanted, tools=tools)
 
 
+def _form(wish: Wish) -> str:
+    """The answer's form; where there are tools, too, it may be a call in its place."""
+    form = wish.wanted.json_schema
+    return schema.either(wish.tools, form) if form and wish.tools.tools else form
+
+
 def fitted(wish: Wish, loaded: Loaded) -> Fitted:
     """The chat for the template in a model's file. Raises `BadTools`."""
     asked.refuse_foreign_biases(wish.wanted, loaded.sizes["vocabulary"])
@@ -56,7 +62,7 @@ def fitted(wish: Wish, loaded: Loaded) -> Fitted:
         wish.wanted,
         messages=parts.messages,
         tools=parts.tools,
-        json_schema=parts.json_schema or wish.wanted.json_schema,
+        json_schema=parts.json_schema or _form(wish),
         shown=parts.shown,
         opened=parts.opened,
     )

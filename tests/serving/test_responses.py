@@ -132,6 +132,17 @@ def test_an_answer_in_a_form(client: openai.OpenAI) -> None:
     assert isinstance(found.output_parsed, Trip)
 
 
+def test_an_answer_in_a_form_where_there_are_tools(client: openai.OpenAI) -> None:
+    found = client.responses.parse(
+        **{**PLAIN, "max_output_tokens": 100}, input="To Rome.", text_format=Place, tools=[GO]
+    )
+    (item,) = found.output
+    if item.type == "function_call":
+        Place.model_validate_json(item.arguments)
+    else:
+        assert isinstance(found.output_parsed, Place)
+
+
 def test_a_call_and_its_result_are_part_of_the_conversation(client: openai.OpenAI) -> None:
     call: Any = {"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"}
     result: Any = {"type": "function_call_output", "call_id": "c", "output": "It is noon."}

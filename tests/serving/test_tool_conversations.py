@@ -132,6 +132,15 @@ def test_definitions_of_two_tools_with_one_name_stay_apart() -> None:
     assert [one["properties"]["name"]["const"] for one in made["anyOf"]] == ["a", "b"]
 
 
+def test_an_answer_in_a_form_or_a_call() -> None:
+    form = {"type": "object", "properties": {"x": {"$ref": "#/d"}}, "d": {"type": "null"}}
+    made = json.loads(schema.either(TOOLS, json.dumps(form)))
+    own, one = made["anyOf"]
+    assert own == {"type": "object", "properties": {"x": {"$ref": "#/$defs/ref-0"}}}
+    assert one["properties"]["name"] == {"const": "get_weather"}
+    assert made["$defs"] == {"ref-0": {"type": "null"}}
+
+
 def test_a_tool_whose_schema_cannot_be_used() -> None:
     far = {"type": "function", "function": {"name": "a", "parameters": {"$ref": "https://x"}}}
     with pytest.raises(BadTools) as error:

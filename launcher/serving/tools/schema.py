@@ -14,7 +14,19 @@ from launcher.serving.tools.asking import Asked, BadTools, Tool
 def forced(asked: Asked) -> str:
     """A schema that only one call of one of these tools fits. Raises `BadTools`."""
     plain = Plain()
-    calls = [
+    return json.dumps({"anyOf": _calls(asked, plain)} | plain.definitions())
+
+
+def either(asked: Asked, schema: str) -> str:
+    """A schema that an answer in a form of its own fits, and a call of one of these tools."""
+    plain = Plain()
+    ways = [plain.of(json.loads(schema)), *_calls(asked, plain)]
+    return json.dumps({"anyOf": ways} | plain.definitions())
+
+
+def _calls(asked: Asked, plain: Plain) -> list[dict[str, Any]]:
+    """A schema for each tool's calls. Raises `BadTools`."""
+    return [
         {
             "type": "object",
             "properties": {"name": {"const": tool.name}, "arguments": _parameters(tool, plain)},
@@ -22,8 +34,6 @@ def forced(asked: Asked) -> str:
         }
         for tool in asked.tools
     ]
-    call: dict[str, Any] = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    return json.dumps(call | plain.definitions())
 
 
 def _parameters(tool: Tool, plain: Plain) -> dict[str, Any]:
