@@ -72,7 +72,7 @@ class _Serve(click.Command):
 @click.option(
     "--client-grammars",
     is_flag=True,
-    help="Take grammars (GBNF) from clients. A bad one keeps a model busy for hours.",
+    help="Take grammars (GBNF) from clients. A bad one ends the worker, with all its answers.",
 )
 @click.option("-a", "--alias", help="What clients call the first model.")
 @computing.computing

@@ -64,8 +64,8 @@ class Terms:
     most_tokens: int | None = None
     """Of an answer; None: as many as the context holds."""
     grammars: bool = False
-    """Whether clients may give grammars. A short one can keep a worker busy for hours: what
-    llama.cpp holds of a grammar grows with every part that may be left out."""
+    """Whether clients may give grammars. A short one can take so long that the worker ends itself,
+    and the answers of others with it: llama.cpp tries every way in which a grammar goes on."""
     require_sandbox: bool = False
     pauses: tuple[float, float] = (1.0, 60.0)
     """Seconds before a worker that died is started again: the first time, and at most."""
