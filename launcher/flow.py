@@ -226,14 +226,15 @@ def clear(judgement: Judgement, wishes: Wishes, asker: Asker) -> Cleared:
 def planned(bundle: Bundle, wishes: Wishes, asker: Asker) -> Plan:
     """How a bundle is to be loaded on this machine; raises `DoesNotFit`."""
     from launcher import tuning
-    from launcher.engine import companions, fit, machine, peaks
+    from launcher.engine import companions, fit, graphics, machine, peaks
 
     headers = [part.header for part in bundle.parts if part.header is not None]
     correction = peaks.correction(asker.places.peaks, bundle)
     beside = companions.of(bundle)
     here = machine.measure()
     found = tuning.known(bundle, asker, here)
-    return fit.plan(headers, bundle.size, here, wishes, correction, found, beside)
+    devices = graphics.usable(wishes.gpu_layers)
+    return fit.plan(headers, bundle.size, here, wishes, correction, found, beside, devices)
 
 
 # --- Obtain -------------------------------------------------------------------------------------

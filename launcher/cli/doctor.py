@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -14,7 +15,7 @@ import click
 from launcher import __version__, files, reach
 from launcher.asker import Asker
 from launcher.cli import calibrating, options, render, who
-from launcher.engine import machine, sandbox
+from launcher.engine import graphics, machine, sandbox
 from launcher.engine.fit import megabytes
 from launcher.engine.sandbox import Level
 from launcher.errors import NotFound, PersonNeeded
@@ -24,21 +25,31 @@ from launcher.licensing.notes import Note
 
 @click.command("doctor", short_help="Check whether this machine is able, and mend the engine.")
 @click.option("--rebuild", is_flag=True, help="Build the engine anew for this processor.")
+@click.option(
+    "--backend",
+    type=click.Choice(sorted(graphics.BACKENDS)),
+    help="With --rebuild: a graphics backend to build in.",
+)
 @click.option("--calibrate", is_flag=True, help="Measure which settings are fastest here.")
 @options.declaring
 @options.as_json
-def command(rebuild: bool, calibrate: bool, as_json: bool, **values: Any) -> None:
+def command(
+    rebuild: bool, backend: str | None, calibrate: bool, as_json: bool, **values: Any
+) -> None:
     """Check whether this machine is able, and mend the engine.
 
     \b
     launcher doctor
     launcher doctor --rebuild
+    launcher doctor --rebuild --backend vulkan
     launcher doctor --calibrate
     """
+    if backend and not rebuild:
+        raise click.UsageError("--backend says what to build in: give --rebuild with it.")
     if rebuild:
         from launcher.installation import build
 
-        build.rebuild()
+        build.rebuild(backend=backend or "")
     asker = options.asker(values)
     if calibrate:
         calibrating.anew(asker)
@@ -56,6 +67,7 @@ def command(rebuild: bool, calibrate: bool, as_json: bool, **values: Any) -> Non
 
 _SANDBOX = {
     Level.FULL: "full: the engine reads its model and computes, nothing else",
+    Level.DEVICE: "full, but for what a graphics driver needs",
     Level.PARTIAL: "partial: this kernel lacks Landlock or seccomp",
     Level.NONE: "none: it takes Linux 5.13 or newer, with Landlock and seccomp",
 }
@@ -74,6 +86,7 @@ def _body(asker: Asker) -> dict[str, Any]:
         "memory_available": here.memory_available,
         "memory_limit": machine.memory_limit(),
         **_engine(),
+        **_graphics(),
         "calibrations": calibrating.as_json(asker),
         "sandbox": sandbox.reachable(),
         "declaration": _declaration(asker),
@@ -101,6 +114,13 @@ def _engine() -> dict[str, Any]:
         "engine_fault": fault.message if fault else "",
         "engine_remedy": [fault.hint, *fault.commands] if fault else [],
     }
+
+
+def _graphics() -> dict[str, Any]:
+    """The backends that are built in, and the devices that they find."""
+    known = graphics.backends()
+    found = graphics.devices() if known else ()
+    return {"backends": list(known), "devices": [asdict(device) for device in found]}
 
 
 def _storage_and_hub(asker: Asker) -> dict[str, Any]:
@@ -151,6 +171,7 @@ def _shown(body: dict[str, Any]) -> list[tuple[str, str]]:
         ("Processor", f"{body['processor']}, {body['processors']} usable"),
         ("Memory", _memory_line(body)),
         *_engine_lines(body),
+        *(("Graphics", line) for line in _graphics_lines(body)),
         *(("Fastest", line) for line in calibrating.lines(body["calibrations"])),
         ("Sandbox", _SANDBOX[body["sandbox"]]),
         ("Declaration", body["declaration"] or "none yet: launcher declare"),
@@ -168,6 +189,19 @@ def _memory_line(body: dict[str, Any]) -> str:
     limit = body["memory_limit"]
     container = f", limited to {megabytes(limit)} by its container" if limit is not None else ""
     return f"{free} free of {total}{container}"
+
+
+def _graphics_lines(body: dict[str, Any]) -> Iterator[str]:
+    """Nothing, where the engine has no backend."""
+    if not body["backends"]:
+        return
+    built_in = f"{', '.join(body['backends'])} built in"
+    for device in body["devices"]:
+        free, total = megabytes(device["free"]), megabytes(device["total"])
+        yield f"{built_in}: {device['name']}, {device['description']}, {free} free of {total}"
+    if not body["devices"]:
+        yield f"{built_in}, but no device is found"
+    yield "another: launcher doctor --rebuild --backend " + "|".join(sorted(graphics.BACKENDS))
 
 
 def _engine_lines(body: dict[str, Any]) -> Iterator[tuple[str, str]]:

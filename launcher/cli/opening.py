@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from launcher.engine.client import Engine
 
 
+_REACHED = {
+    "device": "confined, but for what a graphics driver needs,",
+    "partial": "only in part confined",
+    "none": "not confined",
+}
+
+
 @contextlib.contextmanager
 def opened(
     request: Request, asker: Asker, wishes: Wishes, *, set_up: bool = False, confined: bool = False
@@ -56,8 +63,8 @@ def _say_level(engine: Engine, asker: Asker) -> None:
     loads = [record for record in records.recent(asker.log) if record.get("kind") == "load"]
     if level is Level.FULL or level in [load.get("sandbox") for load in loads[:-1]]:
         return
-    reached = "only in part" if level is Level.PARTIAL else "not"
-    asker.say(f"Note: The engine is {reached} confined on this system (launcher doctor).")
+    reached = _REACHED[level]
+    asker.say(f"Note: The engine is {reached} on this system (launcher doctor).")
 
 
 def _set_up(request: Request, asker: Asker) -> None:

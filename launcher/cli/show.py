@@ -97,6 +97,7 @@ def fit_json(bundle: Bundle, wishes: fit.Wishes, asker: Asker) -> dict[str, Any]
         "kv_type": plan.kv_type,
         "flash_attention": plan.flash_attention,
         "repacked": plan.extra_buffers,
+        "gpu_layers": plan.gpu_layers,
         "note": plan.note,
     }
 

@@ -7,6 +7,16 @@ from collections.abc import Mapping
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "TEMP", "TMP")
 
+# Which devices are to be used, by numbers alone.
+_CHOOSING = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+)
+# Drivers keep what they compiled in files, which the worker may not write.
+_NOTHING_ON_DISK = {"MESA_SHADER_CACHE_DISABLE": "true", "CUDA_CACHE_DISABLE": "1"}
+
 # What could put other libraries in the place of the engine's. The last two are set on many
 # computers for other programs, so they are recorded, but not talked about.
 _SWAPPING = (
@@ -24,9 +34,10 @@ _OFTEN_SET = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 def for_the_worker(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The worker's whole environment."""
-    kept = {name: environment[name] for name in _KEPT if name in environment}
+    kept = {name: environment[name] for name in (*_KEPT, *_CHOOSING) if name in environment}
     return {
         **kept,
+        **_NOTHING_ON_DISK,
         "GGML_NO_BACKTRACE": "1",  # or ggml's abort handler starts a debugger on the dying process
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages: 1 to 2 % faster
         "OPENBLAS_NUM_THREADS": "1",  # numpy's; nothing here multiplies matrices with it

@@ -41,6 +41,12 @@ _NO_ROOM = re.compile(r"failed to map segment from shared object(?!: )")
 
 def not_confined(level: str) -> Unsupported:
     """That the sandbox was insisted on where there is none."""
+    if level == "device":
+        return Unsupported(
+            "With layers on a graphics device the engine can be confined but for its driver, and "
+            "--require-sandbox was given",
+            hint="Without a device it can be confined fully: -ngl 0. Nothing was loaded.",
+        )
     reached = {"partial": "only in part", "none": "not at all"}[level]
     return Unsupported(
         f"The engine can be confined {reached} on this system, and --require-sandbox was given",

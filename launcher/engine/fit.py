@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from launcher.engine import kv
+from launcher.engine import kv, offload
 from launcher.engine.companions import COMPUTE_ROWS, Companions, scratch, vocabulary
+from launcher.engine.graphics import Device
 from launcher.engine.machine import Machine
+from launcher.engine.offload import NOTHING, Offload
 from launcher.errors import DoesNotFit
-from launcher.models.gguf import Header
+from launcher.models.gguf import Header, Tensor
 
 DEFAULT_CONTEXT = 4096  # tokens
 SMALLEST_CONTEXT = 512  # tokens; below this no conversation fits
@@ -41,6 +43,8 @@ class Wishes:
     type_k: str | None = None
     """How keys are kept, by the names of `kv.TYPES`."""
     type_v: str | None = None
+    gpu_layers: int | None = None
+    """Layers to put on graphics devices; `graphics.ALL`: all of them."""
     slots: int = 1
     """How many may ask at once, each with a context of its own."""
     force: bool = False
@@ -102,6 +106,8 @@ class Plan:
     flash_attention: str = "auto"
     extra_buffers: bool = True
     """Whether weights are laid out anew for the processor."""
+    gpu_layers: int = 0
+    """Layers on graphics devices."""
     slots: int = 1
     note: str = ""
     """What was chosen so that it fits, and why; empty where nothing had to be."""
@@ -121,6 +127,7 @@ class Plan:
             "type_v": self.type_v,
             "flash_attention": self.flash_attention,
             "extra_buffers": self.extra_buffers,
+            "gpu_layers": self.gpu_layers,
         }
 
 
@@ -134,6 +141,7 @@ class _Way:
     extra_buffers: bool
     flash_attention: str
     beside: Companions
+    away: Offload = NOTHING
 
     def per_token(self, header: Header) -> int:
         """Bytes that a token of context takes: keys and values in all slots, and scores.
@@ -142,7 +150,7 @@ class _Way:
         """
         scores = 4 * COMPUTE_ROWS * kv.heads(header)[0] if self.flash_attention == "off" else 0
         kept = self.slots * kv.bytes_per_token(header, self.types)
-        return kept + scores + self.beside.per_token
+        return kept + scores + self.beside.per_token - self.away.per_token
 
 
 def plan(
@@ -153,6 +161,7 @@ def plan(
     correction: int = 0,
     tuning: Tuning = _USUAL,
     beside: Companions = _NOTHING,
+    devices: Sequence[Device] = (),
 ) -> Plan:
     """A plan for a model whose files have these headers and this size together (bytes).
 
@@ -172,6 +181,7 @@ def plan(
         flash_attention=_flash_attention(wishes.flash_attention, pairs[0], tuning),
         beside=beside,
     )
+    usual = _with_devices(headers, usual, devices, wishes)
     memory = _memory(headers, size, machine, usual, correction)
     way = usual
     if memory.total > machine.memory_available and not wishes.force:
@@ -188,6 +198,7 @@ def plan(
         type_v=way.types[1],
         flash_attention=way.flash_attention,
         extra_buffers=way.extra_buffers,
+        gpu_layers=way.away.layers,
         slots=wishes.slots,
         note=_note(usual, way, memory, machine),
     )
@@ -205,6 +216,16 @@ def fits(header: Header, size: int, machine: Machine) -> bool:
 def default_threads(machine: Machine) -> int:
     """All processors of a small machine; of a larger one as many as have a core to themselves."""
     return machine.processors if machine.processors <= 4 else -(-machine.processors // 2)
+
+
+def _with_devices(
+    headers: Sequence[Header], way: _Way, devices: Sequence[Device], wishes: Wishes
+) -> _Way:
+    """The same, with as many layers on devices as are wanted."""
+    kept = way.slots * kv.bytes_per_token(headers[0], way.types)
+    wanted, force = wishes.gpu_layers, wishes.force
+    away = offload.chosen(headers, devices, wanted, way.context, kept, _copy, force=force)
+    return replace(way, away=away)
 
 
 def _flash_attention(asked: str, types: kv.Pair, tuning: Tuning = _USUAL) -> str:
@@ -225,8 +246,10 @@ def _memory(
     read = sum(header.data_offset for header in headers if header.complete)
     copied = way.extra_buffers and "avx2" in machine.features
     return Memory(
-        weights=max(size - read, 0),  # what is before them is read once and let go
-        repacked=_repacked(headers) if copied else 0,
+        weights=max(
+            size - read - way.away.weights, 0
+        ),  # what is before them is read once and let go
+        repacked=max(_repacked(headers) - way.away.repacked, 0) if copied else 0,
         kv_cache=way.context * way.per_token(main),
         compute=scratch(main, min(COMPUTE_ROWS, way.context)) + way.beside.fixed,
         vocabulary=vocabulary(main),
@@ -247,12 +270,13 @@ def _repacked(headers: Sequence[Header]) -> int:
     """Bytes that the engine copies into another order; all, where the tensors were not read."""
     if not headers[0].complete and headers[0].number("general.file_type") in REPACKED_FILES:
         return headers[0].file_size
-    return sum(
-        tensor.size
-        for header in headers
-        for tensor in header.tensors
-        if tensor.type in REPACKED and len(tensor.shape) > 1 and "token_embd" not in tensor.name
-    )
+    return sum(_copy(tensor) for header in headers for tensor in header.tensors)
+
+
+def _copy(tensor: Tensor) -> int:
+    """Bytes of a tensor's copy in another order; 0 where none is made."""
+    is_copied = tensor.type in REPACKED and len(tensor.shape) > 1
+    return tensor.size if is_copied and "token_embd" not in tensor.name else 0
 
 
 def _smaller(

@@ -87,10 +87,13 @@ def start() -> None:
 class Model:
     """Loaded weights and their vocabulary."""
 
-    def __init__(self, paths: Sequence[str], *, extra_buffers: bool = True) -> None:
+    def __init__(
+        self, paths: Sequence[str], *, extra_buffers: bool = True, gpu_layers: int = 0
+    ) -> None:
         log_lines.clear()
         parameters = lib.llama_model_default_params()
         parameters.use_extra_bufts = extra_buffers
+        parameters.n_gpu_layers = gpu_layers
         parameters.load_mtp = False
         encoded = [path.encode() for path in paths]
         if len(encoded) == 1:

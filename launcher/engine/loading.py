@@ -58,7 +58,8 @@ def load(message: Message, paths: Sequence[str]) -> Loaded:
     main, beside = sets[0], sets[1:]
     extra: bool = message["extra_buffers"]
     with _blamed(main):
-        model = llama.Model(main.paths, extra_buffers=extra)
+        layers: int = message.get("gpu_layers", 0)
+        model = llama.Model(main.paths, extra_buffers=extra, gpu_layers=layers)
     found: dict[int, Part] = {main.at: model}
     adapters = [each for each in beside if each.role is Role.ADAPTER]
     for each in adapters:

@@ -28,6 +28,8 @@ class Level(StrEnum):
     """How far the worker is confined."""
 
     FULL = "full"
+    DEVICE = "device"
+    """Full, but that a graphics driver can reach its devices."""
     PARTIAL = "partial"
     NONE = "none"
 
@@ -37,7 +39,7 @@ class Level(StrEnum):
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _RULE_PATH_BENEATH = 1
 _VERSION_FLAG = 1
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE, _READ_DIR, _COMMAND_DEVICE = 1 << 1, 1 << 2, 1 << 3, 1 << 15
 # Rights on files that each version of Landlock knows: all of them are taken away, and reading
 # is given back where it is needed.
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
@@ -64,8 +66,11 @@ _READABLE = (
 )
 
 
-def _landlock(files: Sequence[int], folders: Sequence[Path]) -> bool:
-    """Takes away every right on files but reading what is named; False where it cannot."""
+def _landlock(files: Sequence[int], folders: Sequence[Path], devices: Sequence[str]) -> bool:
+    """Takes away every right on files but reading what is named; False where it cannot.
+
+    Devices may be written and commanded as well.
+    """
     system = ctypes.CDLL(None, use_errno=True)
     version = system.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG)
     if version < 1:
@@ -83,6 +88,8 @@ def _landlock(files: Sequence[int], folders: Sequence[Path]) -> bool:
             _allow(system, ruleset, descriptor, _READ_FILE)
         for path in (*_readable(), *map(str, folders)):
             _allow_path(system, ruleset, path)
+        for path in devices:
+            _allow_path(system, ruleset, path, more=_WRITE_FILE | (_COMMAND_DEVICE & rights))
         return bool(system.syscall(_RESTRICT_SELF, ruleset, 0) == 0)
     except OSError:
         return False  # a rule was refused
@@ -99,14 +106,14 @@ def _readable() -> Iterator[str]:
     yield from _READABLE
 
 
-def _allow_path(system: ctypes.CDLL, ruleset: int, path: str) -> None:
+def _allow_path(system: ctypes.CDLL, ruleset: int, path: str, *, more: int = 0) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return  # not on this system
     try:
         rights = _READ_FILE | (_READ_DIR if Path(path).is_dir() else 0)
-        _allow(system, ruleset, descriptor, rights)
+        _allow(system, ruleset, descriptor, rights | more)
     finally:
         os.close(descriptor)
 
@@ -135,12 +142,16 @@ _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 Instruction = tuple[int, int, int, int]
 
 
-def _seccomp() -> bool:
-    """Refuses the system calls that a computation never makes; False where it cannot."""
+def _seccomp(*, graphics: bool) -> bool:
+    """Refuses the system calls that a computation never makes; False where it cannot.
+
+    With `graphics`, what drivers need to reach their devices is allowed, and so is opening
+    files to write, which is left to Landlock.
+    """
     machine = platform.machine()
     if machine not in _AUDIT:
         return False
-    program = list(_program(machine))
+    program = list(_program(machine, graphics=graphics))
     code = b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code)
     pointer = struct.pack("<H6xQ", len(program), ctypes.addressof(buffer))
@@ -149,7 +160,7 @@ def _seccomp() -> bool:
     return bool(system.syscall(number, _SET_MODE_FILTER, _TSYNC, pointer) == 0)
 
 
-def _program(machine: str) -> Iterator[Instruction]:
+def _program(machine: str, *, graphics: bool) -> Iterator[Instruction]:
     """The filter, one rule after the other; what no rule names is allowed."""
     column = syscalls.COLUMNS.index(machine)
     yield (_LOAD, 0, 0, _ARCHITECTURE)
@@ -162,9 +173,9 @@ def _program(machine: str) -> Iterator[Instruction]:
     yield from _refuse(
         syscalls.CLONE3, errno.ENOSYS
     )  # its flags lie in memory; clone is tried next
-    for _, numbers in syscalls.refused():
+    for name, numbers in syscalls.refused():
         number = numbers[column]
-        if number is not None:
+        if number is not None and not (graphics and name in syscalls.OF_DRIVERS):
             yield from _refuse(number, errno.EPERM)
     yield from _judge(syscalls.CLONE[column], _FIRST_ARGUMENT, _JUMP_ANY_BIT, _CLONE_THREAD)
     yield from _judge(syscalls.TGKILL[column], _FIRST_ARGUMENT, _JUMP_EQUAL, os.getpid())
@@ -172,7 +183,7 @@ def _program(machine: str) -> Iterator[Instruction]:
     dies = _PR_SET_PDEATHSIG
     yield from _judge(syscalls.PRCTL[column], _FIRST_ARGUMENT, _JUMP_EQUAL, dies, refuse=True)
     opened = [(syscalls.OPENAT[column], _THIRD_ARGUMENT), (syscalls.OPEN[column], _SECOND_ARGUMENT)]
-    for number, flags in opened:
+    for number, flags in () if graphics else opened:
         if number is not None:
             yield from _judge(number, flags, _JUMP_ANY_BIT, _WRITING, refuse=True)
     yield (_RETURN, 0, 0, _ALLOW)
@@ -197,19 +208,26 @@ def _judge(
 # --- Both -----------------------------------------------------------------------------------------
 
 
-def enter(files: Sequence[int], folders: Sequence[Path] = ()) -> Level:
+def enter(files: Sequence[int], folders: Sequence[Path] = (), *, graphics: bool = False) -> Level:
     """Confines this process; `files` are the open model files it may still map and read.
 
-    What is in `folders` may be read as well. Only the thread that calls this and those it
-    starts later are confined by Landlock, so it is to be called before there are others.
+    What is in `folders` may be read as well; with `graphics`, drivers reach their devices. Only
+    the thread that calls this and those it starts later are confined by Landlock, so it is to be
+    called before there are others.
     """
     if sys.platform != "linux":
         return Level.NONE
     system = ctypes.CDLL(None, use_errno=True)
     if system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return Level.NONE
-    reached = (_landlock(files, folders), _seccomp())
-    return Level.FULL if all(reached) else Level.PARTIAL if any(reached) else Level.NONE
+    devices: Sequence[str] = ()
+    if graphics:
+        from launcher.engine import graphics as known
+
+        folders, devices = [*folders, *map(Path, known.READABLE)], known.files()
+    reached = (_landlock(files, folders, devices), _seccomp(graphics=graphics))
+    full = Level.DEVICE if graphics else Level.FULL
+    return full if all(reached) else Level.PARTIAL if any(reached) else Level.NONE
 
 
 def reachable() -> Level:

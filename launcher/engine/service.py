@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from launcher.engine import images, likeliest, llama, loading, prefix, prompting, sandbox
+from launcher.engine import graphics, images, likeliest, llama, loading, prefix, prompting, sandbox
 from launcher.engine.answer import Answer, Asked
 from launcher.engine.crowd import Crowd
 from launcher.engine.drafting import Drafting
@@ -63,11 +63,7 @@ class Service:
 
     def serve(self) -> None:
         """Loads what it is told to and answers until the launcher goes away."""
-        llama.start()
-        idle = time.perf_counter()
-        message, files = self.channel.receive()
-        self.waited = time.perf_counter() - idle
-        level = confined(files)
+        message, files, level = self._begin()
         if message["require_sandbox"] and level is not sandbox.Level.FULL:
             self._fail("sandbox", level)
             return
@@ -102,6 +98,26 @@ class Service:
                 return self.inbox.waiting.get(timeout=_IDLE)
             likeliest.get_ready()
         return self.inbox.waiting.get()
+
+    def _begin(self) -> tuple[Message, list[int], sandbox.Level]:
+        """What is to be loaded; from then on this process is confined.
+
+        The engine is started before, while it waits. But drivers start threads with it, which
+        would not be confined.
+        """
+        has_drivers = bool(graphics.backends())
+        if not has_drivers:
+            llama.start()
+        idle = time.perf_counter()
+        message, files = self.channel.receive()
+        self.waited = time.perf_counter() - idle
+        with_devices = has_drivers and graphics.is_wanted(message)
+        level = confined(files, graphics=with_devices)
+        if has_drivers:
+            if not with_devices:
+                graphics.hide()
+            llama.start()
+        return message, files, level
 
     def _fail(self, kind: str, text: str, **details: object) -> None:
         self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
@@ -199,9 +215,9 @@ class Service:
         return common
 
 
-def confined(files: Sequence[int]) -> sandbox.Level:
+def confined(files: Sequence[int], *, graphics: bool = False) -> sandbox.Level:
     """Gives up what a computation does not need, for good; says how far that went."""
-    return sandbox.enter(files, [llama.folder()])
+    return sandbox.enter(files, [llama.folder()], graphics=graphics)
 
 
 def _path_of(descriptor: int) -> str:

@@ -134,6 +134,10 @@ perf_event_open 298 241
 userfaultfd 323 282
 """
 
+# Those that graphics drivers need all the same: for memory of their own that has no name, and to
+# tell whether two open files are one. No file can be opened for writing that Landlock forbids.
+OF_DRIVERS = frozenset({"ftruncate", "fallocate", "kcmp"})
+
 # Calls that are judged by an argument.
 OPENAT = (257, 56)
 OPEN = (2, None)

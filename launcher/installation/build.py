@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.errors import EngineDied, IntegrityError, LauncherError
-from launcher.installation import compiler, failures, installed, pip
+from launcher.installation import backends, compiler, failures, installed, pip
 from launcher.installation.compiler import flags
 from launcher.installation.installed import is_ready
 from launcher.installation.progress import Lines, Progress, one_at_a_time
@@ -63,13 +63,17 @@ def ensure(progress: Progress | None = None) -> None:
             _rebuild(model, shown)
 
 
-def rebuild(progress: Progress | None = None) -> None:
+def rebuild(progress: Progress | None = None, *, backend: str = "") -> None:
     """Builds the engine from source for this processor, whatever is there, and proves it.
 
-    Raises a `LauncherError` as `ensure` does.
+    `backend` is one of `graphics.BACKENDS`, to be built in. Raises a `LauncherError` as `ensure`
+    does.
     """
+    obstacle = backends.missing(backend) if backend else None
+    if obstacle:
+        raise obstacle
     with _working(progress) as shown:
-        _rebuild(_model_file(shown), shown)
+        _rebuild(_model_file(shown), shown, backend)
 
 
 def command() -> str:
@@ -127,7 +131,7 @@ def _install_ready_made(obstacle: LauncherError, shown: Progress) -> None:
         raise obstacle from None
 
 
-def _rebuild(model: Path, shown: Progress) -> None:
+def _rebuild(model: Path, shown: Progress, backend: str = "") -> None:
     installed.drop_proof()
     cached = _forget_wheels()
     obstacle = _obstacle(_build_environment())
@@ -135,8 +139,9 @@ def _rebuild(model: Path, shown: Progress) -> None:
         raise obstacle
     options = ["--no-binary", ENGINE]
     options += ["--no-deps", "--force-reinstall"] if _is_installed() else []
-    options += [] if cached else ["--no-cache-dir"]
-    _install_engine(options, "Building the engine", shown)
+    # pip's cache does not tell builds apart; those with a backend are for this environment.
+    options += [] if cached and not backend else ["--no-cache-dir"]
+    _install_engine(options, "Building the engine", shown, backend)
     try:
         _prove(model, shown)
     except EngineDied as error:
@@ -159,8 +164,9 @@ def _is_unfinished() -> bool:
     return (installed.home() / UNFINISHED).exists()
 
 
-def _build_environment() -> dict[str, str]:
-    return {"CMAKE_BUILD_PARALLEL_LEVEL": str(compiler.jobs()), **flags(os.environ)}
+def _build_environment(backend: str = "") -> dict[str, str]:
+    surroundings = backends.environment(os.environ, backend) if backend else os.environ
+    return {"CMAKE_BUILD_PARALLEL_LEVEL": str(compiler.jobs()), **flags(surroundings)}
 
 
 def _forget_wheels() -> bool:
@@ -169,7 +175,7 @@ def _forget_wheels() -> bool:
     return pip.forget(f"{installed.WHEEL}-{version}", log=_log())
 
 
-def _install_engine(options: Sequence[str], what: str, shown: Progress) -> None:
+def _install_engine(options: Sequence[str], what: str, shown: Progress, backend: str = "") -> None:
     """Has pip install the engine; it counts as not installed when that is cut off."""
     unfinished = installed.home() / UNFINISHED
     was_unfinished = unfinished.exists()
@@ -181,7 +187,7 @@ def _install_engine(options: Sequence[str], what: str, shown: Progress) -> None:
             what=what,
             log=_log(),
             progress=shown,
-            environment=_build_environment(),
+            environment=_build_environment(backend),
         )
     except LauncherError:
         if not was_unfinished:

@@ -1,6 +1,6 @@
 """A process that confines itself as the worker does, then tries what a stranger's file might.
 
-`python forbidden.py free|confined PORT`, in a user's folder and with the model's file as
+`python forbidden.py free|confined|graphics PORT`, in a user's folder and with the model's file as
 standard input. It prints what came of each action as JSON: `done`, or the name of the error.
 """
 
@@ -148,12 +148,12 @@ def outcome(action: Callable[[], object]) -> str:
 
 def main() -> None:
     level = "free"
-    if sys.argv[1] == "confined":
+    if sys.argv[1] != "free":
         from launcher.engine import limits, service
 
         limits.end_with_parent()
         limits.limit()
-        level = service.confined([0])
+        level = service.confined([0], graphics=sys.argv[1] == "graphics")
     needed = {name: outcome(action) for name, action in NEEDED.items()}
     forbidden = {name: outcome(action) for name, action in FORBIDDEN.items()}
     json.dump({"level": level, "needed": needed, "forbidden": forbidden}, sys.stdout)

@@ -62,6 +62,14 @@ def test_nothing_forbidden_is_possible_in_the_sandbox(folder: Path, smollm2: Pat
     assert (folder / "precious").read_text() == "x"
 
 
+def test_nor_in_that_of_a_graphics_driver(folder: Path, smollm2: Path) -> None:
+    result = tried(folder, smollm2, "graphics")
+    assert result["level"] == Level.DEVICE
+    assert set(result["forbidden"].values()) <= {"EPERM", "EACCES"}
+    assert set(result["needed"].values()) == {"done"}
+    assert (folder / "precious").read_text() == "x"
+
+
 def test_all_of_it_is_possible_outside(folder: Path, tmp_path: Path, smollm2: Path) -> None:
     copy = tmp_path / "copy.gguf"
     shutil.copyfile(smollm2, copy)
