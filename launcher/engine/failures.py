@@ -131,12 +131,6 @@ def _sentence(text: str) -> str:
 def _template_error(cause: str, message: str, *, given: bool) -> LauncherError:
     if cause == "refused":
         return Unanswerable(_sentence(message))
-    if cause == "gone":
-        return EngineDied(
-            "The engine cannot read conversations any more: its process for chat templates was "
-            "ended, most likely because the system ran out of memory",
-            hint="Run the command again: it starts another.",
-        )
     if given:
         return Unanswerable(message.replace("the model's", "The given", 1))
     return TemplateFailed(

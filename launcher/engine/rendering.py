@@ -35,6 +35,10 @@ _TOO_SLOW = f"takes more than {SECONDS:.0f} seconds"
 _TOO_BIG = "asks for too much memory"
 
 
+class Gone(Exception):
+    """There is no process for templates, and none can be started: the worker is of no use."""
+
+
 class Renderer:
     """The worker's way to its process for templates."""
 
@@ -73,7 +77,7 @@ class Renderer:
     ) -> Message:
         """`text`, or `cause` and `message` of what is wrong with the template.
 
-        The cause `gone` means that there is no process for templates any more.
+        Raises `Gone` when there is no process for templates any more.
         """
         request = {
             "template": template,
@@ -102,7 +106,7 @@ class Renderer:
             with contextlib.suppress(Closed):
                 return self._asked(request, self._keeper)
             self._forget()
-        return {"cause": "gone", "message": "the process for chat templates is gone"}
+        raise Gone("the processes that render chat templates were ended from outside")
 
     def _asked(self, request: Message, keeper: Channel) -> Message:
         """What the helper answers. Raises `Closed` when it dies, or has died."""

@@ -5,7 +5,6 @@ It ends when its launcher does; whatever kills the engine kills this process alo
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ import sys
 
 from launcher.engine import limits
 from launcher.engine.messages import Channel, Closed
-from launcher.engine.rendering import Renderer
+from launcher.engine.rendering import Gone, Renderer
 
 
 def main() -> None:
@@ -26,8 +25,13 @@ def main() -> None:
     from launcher.engine.service import Service  # the engine, which the renderer needs not
 
     renderer.begin()
-    with contextlib.suppress(Closed):
+    try:
         Service(Channel(line, takes_files=True), renderer).serve()
+    except Closed:
+        pass
+    except Gone as error:
+        os.write(2, f"{error}\n".encode())
+        os._exit(1)
     os._exit(0)  # freeing gigabytes piece by piece helps nobody
 
 
