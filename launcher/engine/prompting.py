@@ -129,9 +129,11 @@ def _opening(text: str, opened: Sequence[str]) -> str:
 
 def form(wanted: Message) -> str:
     """The grammar that an answer has to fit; empty where it is free. Raises `Unanswerable`."""
-    schema = wanted.get("json_schema", "")
+    schema, grammar = wanted.get("json_schema", ""), str(wanted.get("grammar", ""))
+    if "\0" in grammar:  # where C would take it to end
+        raise Unanswerable("grammar", "it has a NUL in it")
     try:
-        return grammar_of_schema(schema) if schema else wanted.get("grammar", "")
+        return grammar_of_schema(schema) if schema else grammar
     except BadSchema as error:
         raise Unanswerable("grammar", str(error)) from error
 
