@@ -95,8 +95,6 @@ class Renderer:
         It may read what is no grammar, too, and says itself what is wrong with it.
         """
         reply = self._answer({"grammar": grammar})
-        if reply.get("cause") == "gone":
-            return str(reply["message"])
         return str(reply["message"]) if reply.get("cause") == "limit" else ""
 
     def _answer(self, request: Message) -> Message:
