@@ -74,13 +74,17 @@ class Memory:
     kv_cache: int
     compute: int
     vocabulary: int = 0
+    states: int = 0
+    """Of recurrent layers."""
     correction: int = 0
     """By how much a load of this model took more or less before, on this machine."""
 
     @property
     def fixed(self) -> int:
         """What it takes whatever the context is."""
-        parts = self.weights + self.repacked + self.compute + self.vocabulary + OVERHEAD
+        parts = (
+            self.weights + self.repacked + self.compute + self.vocabulary + self.states + OVERHEAD
+        )
         return parts + self.correction
 
     @property
@@ -252,6 +256,7 @@ def _memory(
         repacked=max(_repacked(headers) - way.away.repacked, 0) if copied else 0,
         kv_cache=way.context * way.per_token(main),
         compute=scratch(main, min(COMPUTE_ROWS, way.context)) + way.beside.fixed,
+        states=way.slots * kv.states(main),
         vocabulary=vocabulary(main),
         correction=correction,
     )
