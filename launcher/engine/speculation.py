@@ -114,7 +114,7 @@ class Steps:
         if guesses and context.can_be_cut:
             self._sources.append((Guesses(prompt), Trust(SHORT, LONG, 1)))
             if draft is not None:
-                self._sources.append((draft, Trust(_MANY, _MANY, _PATIENCE)))
+                self._sources.append((draft, Trust(1, _MANY, _PATIENCE)))
         self._length = len(prompt)  # of what is sure
         self._ahead: list[int] = []
         self._trust: Trust | None = None  # of whoever guessed what is ahead
