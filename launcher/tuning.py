@@ -16,10 +16,7 @@ from launcher.engine.machine import Machine
 from launcher.engine.standin import Kind
 from launcher.errors import EngineDied
 from launcher.installation import installed
-from launcher.installation.build import PROVING_MODEL
-from launcher.models import catalogue, sources
 from launcher.models.bundle import Bundle
-from launcher.models.refs import PathRef
 
 
 def known(bundle: Bundle, asker: Asker, here: Machine) -> Tuning:
@@ -80,6 +77,10 @@ def learn_anew(asker: Asker) -> Iterator[tuple[Kind, Found | None]]:
 
 
 def _default_kind() -> Iterator[Kind]:
+    from launcher.installation.build import PROVING_MODEL
+    from launcher.models import catalogue, sources
+    from launcher.models.refs import PathRef
+
     known_models = catalogue.load()
     model = known_models.model(PROVING_MODEL)
     path = sources.packaged_file(model) if model is not None else None
