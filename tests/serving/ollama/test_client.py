@@ -31,7 +31,7 @@ WEATHER = {
         "description": "Tells the weather of a place",
         "parameters": {
             "type": "object",
-            "properties": {"place": {"type": "string"}},
+            "properties": {"place": {"type": "string", "enum": ["Bonn"]}},
             "required": ["place"],
         },
     },
