@@ -17,6 +17,7 @@ MOST_PARTS = 20_000  # schemas and repetitions in one schema
 MOST_OPTIONAL = 200  # properties of one object that may be missing: each is tried after each
 DEEPEST = 64  # levels of schemas
 MOST_PATTERN = 1000  # repetitions that a pattern multiplies to
+MOST_WAYS = 50  # alternatives in a pattern: repeated, each is tried after each
 
 _ANYTHING = ("string", "number", "boolean", "null", "array", "object")
 _KEPT = ("type", "enum", "const", "required", "format")
@@ -116,6 +117,8 @@ class Plain:
         if isinstance(pattern, str) and pattern.startswith("^") and pattern.endswith("$"):
             if math.prod(max(1, int(one[:9])) for one in _NUMBERS.findall(pattern)) > MOST_PATTERN:
                 return
+            if pattern.count("|") > MOST_WAYS:
+                raise BadSchema(f"a pattern has more than {MOST_WAYS} alternatives")
             yield "pattern", pattern
 
     def _count(self, parts: int) -> None:

@@ -170,6 +170,7 @@ SCHEMAS: dict[str, Any] = {
     "of itself": {"$ref": "#"},
     "long": {"type": "string", "minLength": 10**9},
     "many": {"type": "array", "items": {"type": "integer"}, "minItems": 10**9},
+    "a pattern of many ways": {"type": "string", "pattern": f"^({'a|' * 500}b)*$"},
     "a choice of many": {"enum": [f"value {number}" for number in range(50_000)]},
 }
 GRAMMARS = {
