@@ -63,6 +63,7 @@ class Answer:
         computed = asked.recall()
         kept = context.keep(asked.prompt)
         filled = self._fill(kept)
+        computed += len(context.held) - kept
         self._sampler.saw([token for token in asked.prompt if token >= 0])
         first = time.perf_counter()
         reason = self._tokens() if filled else "stopped"
@@ -74,7 +75,7 @@ class Answer:
                 "type": "done",
                 "reason": reason,
                 "prompt_tokens": len(asked.prompt),
-                "prompt_computed": computed + len(asked.prompt) - kept,
+                "prompt_computed": computed,
                 "tokens": self._count,
                 "prompt_seconds": first - started,
                 "seconds": time.perf_counter() - first,

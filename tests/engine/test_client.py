@@ -72,6 +72,17 @@ def test_stopping_ends_the_answer_and_not_the_worker(cleared: Cleared) -> None:
         assert answer(engine)[0].strip()
 
 
+def test_a_prompt_that_is_stopped_was_not_computed(cleared: Cleared) -> None:
+    long = [{"role": "user", "content": "fox " * 450}]
+    with contextlib.closing(Worker()) as worker, Engine(cleared, worker) as engine:
+        events = engine.generate(long, sampling=GREEDY, max_tokens=4)
+        engine.stop()
+        (done,) = events
+        assert isinstance(done, Done)
+        assert (done.reason, done.tokens, done.prompt_computed) == ("stopped", 0, 0)
+        assert answer(engine)[0].strip()
+
+
 @pytest.mark.parametrize("name", ["SIGILL", "SIGSEGV", "SIGABRT", "SIGKILL", "SIGTERM"])
 def test_a_worker_that_is_killed_mid_answer_is_named(cleared: Cleared, name: str) -> None:
     with contextlib.closing(Worker()) as worker, Engine(cleared, worker) as engine:
