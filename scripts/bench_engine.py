@@ -34,9 +34,10 @@ from figures import WHO, WORDS, Figure, paired, row
 
 from launcher import flow, settings
 from launcher.asker import Asker, Request
-from launcher.engine import machine, template
+from launcher.engine import machine
 from launcher.engine.client import Done, Engine, Worker
 from launcher.engine.fit import Wishes
+from launcher.engine.worker import template
 from launcher.licensing.declaration import Stated, who
 from launcher.models import gguf
 from launcher.paths import places

@@ -98,7 +98,7 @@ def usable(layers: int | None) -> tuple[Device, ...]:
 
 def devices() -> tuple[Device, ...]:
     """All graphics devices that the engine finds; none where it does not survive the search."""
-    command = [sys.executable, "-I", "-m", "launcher.engine.devices"]
+    command = [sys.executable, "-I", "-m", "launcher.engine.worker.devices"]
     try:
         done = subprocess.run(
             command,

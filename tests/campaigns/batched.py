@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from launcher.engine import llama
 from launcher.engine.computing import Computing
-from launcher.engine.slots import Slots
+from launcher.engine.worker import llama
+from launcher.engine.worker.slots import Slots
 from launcher.models import catalogue, sources
 from tests.campaigns.campaign import Campaign, Tally
 from tests.engine.house import House, slots_of

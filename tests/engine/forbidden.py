@@ -149,7 +149,7 @@ def outcome(action: Callable[[], object]) -> str:
 def main() -> None:
     level = "free"
     if sys.argv[1] != "free":
-        from launcher.engine import limits, service
+        from launcher.engine.worker import limits, service
 
         limits.end_with_parent()
         limits.limit()

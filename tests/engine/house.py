@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launcher.engine import llama
-from launcher.engine.batching import Batcher, Prepared
 from launcher.engine.messages import Message
-from launcher.engine.sampler import Sampler
 from launcher.engine.sampling import Sampling
-from launcher.engine.slots import Slots
+from launcher.engine.worker import llama
+from launcher.engine.worker.batching import Batcher, Prepared
+from launcher.engine.worker.sampler import Sampler
+from launcher.engine.worker.slots import Slots
 
 GREEDY = Sampling(temperature=0.0)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from launcher.engine import llama
-from launcher.engine.batching import FEWEST
 from launcher.engine.computing import Computing
 from launcher.engine.sampling import Sampling
-from launcher.engine.slots import Slots
+from launcher.engine.worker import llama
+from launcher.engine.worker.batching import FEWEST
+from launcher.engine.worker.slots import Slots
 from tests.engine.house import House, slots_of
 
 QUESTIONS = ("Why is the sky blue?", "Name five fruits.", "Who wrote Hamlet?", "What is rain?")

@@ -12,12 +12,13 @@ import pytest
 
 from launcher import flow, tuning
 from launcher.asker import Asker, Request
-from launcher.engine import calibration, llama, machine, standin
+from launcher.engine import calibration, machine, standin
 from launcher.engine.calibration import Calibrations, Found
 from launcher.engine.client import Worker
 from launcher.engine.computing import Computing
 from launcher.engine.fit import Tuning, Wishes
 from launcher.engine.standin import Kind
+from launcher.engine.worker import llama
 from launcher.errors import EngineDied
 from launcher.models import ggml
 from tests.command import Here, launcher

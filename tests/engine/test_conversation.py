@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from launcher.engine import template
+from launcher.engine.worker import template
 
 CALL = {
     "role": "assistant",

@@ -15,15 +15,15 @@ import pytest
 
 from launcher import flow
 from launcher.asker import Asker, Request
-from launcher.engine import llama
 from launcher.engine.client import Done, Engine, Worker
 from launcher.engine.computing import Computing
-from launcher.engine.draft import Draft, Unsuitable
 from launcher.engine.drafting import Drafting
 from launcher.engine.fit import Wishes
-from launcher.engine.sampler import Sampler
 from launcher.engine.sampling import Sampling
-from launcher.engine.speculation import Steps
+from launcher.engine.worker import llama
+from launcher.engine.worker.draft import Draft, Unsuitable
+from launcher.engine.worker.sampler import Sampler
+from launcher.engine.worker.speculation import Steps
 from launcher.errors import IntegrityError, LauncherError
 from launcher.licensing import records
 from launcher.models.gguf import Entry, ValueType

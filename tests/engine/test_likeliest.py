@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.engine import likeliest, llama
 from launcher.engine.computing import Computing
-from launcher.engine.llama import lib
-from launcher.engine.sampler import Sampler
 from launcher.engine.sampling import Sampling
+from launcher.engine.worker import likeliest, llama
+from launcher.engine.worker.llama import lib
+from launcher.engine.worker.sampler import Sampler
 
 TEXT = "<|im_start|>user\nTell me a story about a fox.<|im_end|>\n<|im_start|>assistant\n"
 OTHERS = [

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from launcher.engine.pace import WINDOW, Look, Pace
+from launcher.engine.worker.pace import WINDOW, Look, Pace
 
 
 @pytest.fixture

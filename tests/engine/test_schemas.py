@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from launcher.engine.llama import grammar_of_schema
 from launcher.engine.schemas import DEEPEST, BadSchema, plain
+from launcher.engine.worker.llama import grammar_of_schema
 
 ONE = {"type": "string"}
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from launcher.engine import llama
 from launcher.engine.computing import Computing
-from launcher.engine.sampler import Sampler
 from launcher.engine.sampling import Sampling
-from launcher.engine.speculation import Guesses, Steps
+from launcher.engine.worker import llama
+from launcher.engine.worker.sampler import Sampler
+from launcher.engine.worker.speculation import Guesses, Steps
 
 TEXT = (
     "The old river runs past the green mill. Anna counts seven stones, puts them into a basket "

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from launcher.engine import llama
 from launcher.engine.computing import Computing
+from launcher.engine.worker import llama
 
 WORDS = "The fox walks along the river and counts the stones. "
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from launcher.engine import template as templates
+from launcher.engine.worker import template as templates
 from launcher.serving.tools import schema
 from launcher.serving.tools.asking import Asked, BadTools, asked
 from launcher.serving.tools.conversation import Parts, parts

@@ -24,7 +24,7 @@ TOO_SLOW = "its grammar leaves too many ways open, and takes too long"
 
 def is_readable(grammar: str) -> bool:
     """Whether the engine can read a grammar; only for a process that may be lost by it."""
-    from launcher.engine.llama import lib
+    from launcher.engine.worker.llama import lib
 
     data = grammar.encode("utf-8", "surrogatepass")
     return bool(lib.llama_sampler_init_grammar(None, data, b"root"))

@@ -18,7 +18,7 @@ from typing import Any
 
 from launcher.engine import sampling, schemas
 from launcher.engine.computing import Computing
-from launcher.engine.pace import Pace
+from launcher.engine.worker.pace import Pace
 
 
 class LoadFailed(Exception):

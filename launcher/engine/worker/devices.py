@@ -1,4 +1,4 @@
-"""Lists the engine's graphics devices: `python -I -m launcher.engine.devices` prints them."""
+"""Prints the engine's graphics devices: `python -I -m launcher.engine.worker.devices`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from launcher.engine import llama
+from launcher.engine.worker import llama
 
 # enum ggml_backend_dev_type, in llama.cpp's ggml/include/ggml-backend.h
 _GRAPHICS, _SHARES_MEMORY = 1, 2

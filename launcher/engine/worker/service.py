@@ -13,14 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from launcher.engine import graphics, images, likeliest, llama, loading, prefix, prompting, sandbox
-from launcher.engine.answer import Answer, Asked
-from launcher.engine.crowd import Crowd
+from launcher.engine import graphics, sandbox
 from launcher.engine.drafting import Drafting
 from launcher.engine.messages import Channel, Closed, Message, close_all
-from launcher.engine.prompting import Prompts, Unanswerable
-from launcher.engine.rendering import Renderer
-from launcher.engine.slots import Slots
+from launcher.engine.worker import images, likeliest, llama, loading, prefix, prompting
+from launcher.engine.worker.answer import Answer, Asked
+from launcher.engine.worker.crowd import Crowd
+from launcher.engine.worker.prompting import Prompts, Unanswerable
+from launcher.engine.worker.rendering import Renderer
+from launcher.engine.worker.slots import Slots
 
 _IDLE = 0.3  # seconds after an answer; whoever wants one answer has gone by then
 
@@ -123,7 +124,7 @@ class Service:
         self.channel.send({"type": "failed", "kind": kind, "message": text, **details})
 
     def _measure(self, message: Message, files: Sequence[int]) -> None:
-        from launcher.engine import measuring  # hardly ever needed
+        from launcher.engine.worker import measuring  # hardly ever needed
 
         try:
             self.channel.send(measuring.measured(message, [_path_of(file) for file in files]))

@@ -18,7 +18,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from launcher.engine.conversation import prepared
+from launcher.engine.worker.conversation import prepared
 
 _BROKEN = (
     TemplateError,

@@ -22,8 +22,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from launcher.engine import limits, sandbox
+from launcher.engine import sandbox
 from launcher.engine.messages import Channel, Closed, Message
+from launcher.engine.worker import limits
 
 SECONDS = 2.0
 MEMORY = 256 << 20  # bytes, beside what an empty process has
@@ -156,7 +157,7 @@ def _serve(channel: Channel) -> NoReturn:
     try:
         limits.end_with_parent()
         channel.wait()  # two processors have enough to do until then
-        from launcher.engine import template
+        from launcher.engine.worker import template
 
         # What is imported late, once confined, may be out of reach; so it is used once before.
         with contextlib.suppress(template.TemplateFailed):
@@ -174,7 +175,7 @@ def _serve(channel: Channel) -> NoReturn:
 def _answer(request: Message) -> Message:
     """What a process made for this conversation, or this grammar, gives."""
     if "grammar" in request:
-        import launcher.engine.llama  # noqa: F401  # before the process confines itself
+        import launcher.engine.worker.llama  # noqa: F401  # before the process confines itself
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -252,11 +253,11 @@ def _address_space() -> int:
 
 def _rendered(request: Message) -> Message:
     if "grammar" in request:
-        from launcher.engine import grammars
+        from launcher.engine.worker import grammars
 
         grammars.is_readable(request["grammar"])
         return {"text": ""}
-    from launcher.engine import template
+    from launcher.engine.worker import template
 
     try:
         text = template.render(**request)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from launcher.engine.llama import Context, DecodeFailed, Model, lib, log_lines
+from launcher.engine.worker.llama import Context, DecodeFailed, Model, lib, log_lines
 
 
 def alike(first: Sequence[int], second: Sequence[int]) -> int:

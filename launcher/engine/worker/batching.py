@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from launcher.engine import grammars
-from launcher.engine.llama import DecodeFailed
 from launcher.engine.messages import Message
-from launcher.engine.pieces import Pieces
-from launcher.engine.sampler import Sampler
-from launcher.engine.slots import Row, Slot, Slots, alike
+from launcher.engine.worker import grammars
+from launcher.engine.worker.llama import DecodeFailed
+from launcher.engine.worker.pieces import Pieces
+from launcher.engine.worker.sampler import Sampler
+from launcher.engine.worker.slots import Row, Slot, Slots, alike
 
 STEP = 0.2  # seconds that a step may take while answers run
 STEP_ALONE = 0.6  # and while none does; whoever leaves is noticed after a step

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from launcher.engine import images
-from launcher.engine.draft import Draft
 from launcher.engine.drafting import Drafting
-from launcher.engine.llama import Context, Model
 from launcher.engine.messages import Message
-from launcher.engine.pieces import Pieces
-from launcher.engine.sampler import Sampler
-from launcher.engine.speculation import Steps
+from launcher.engine.worker import images
+from launcher.engine.worker.draft import Draft
+from launcher.engine.worker.llama import Context, Model
+from launcher.engine.worker.pieces import Pieces
+from launcher.engine.worker.sampler import Sampler
+from launcher.engine.worker.speculation import Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

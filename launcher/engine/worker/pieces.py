@@ -6,9 +6,9 @@ import codecs
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from launcher.engine.llama import Model
 from launcher.engine.messages import Message
-from launcher.engine.sampler import Measured
+from launcher.engine.worker.llama import Model
+from launcher.engine.worker.sampler import Measured
 
 PACE = 0.025  # seconds between two pieces; sooner than that, tokens go together
 

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.engine import llama, pictures
+from launcher.engine import pictures
 from launcher.engine.messages import Message
-from launcher.engine.prompting import LONGEST_TOKEN, Prompts, Unanswerable, too_long
+from launcher.engine.worker import llama
+from launcher.engine.worker.prompting import LONGEST_TOKEN, Prompts, Unanswerable, too_long
 from launcher.errors import LauncherError
 
 _TEXT = 0  # MTMD_INPUT_CHUNK_TYPE_TEXT

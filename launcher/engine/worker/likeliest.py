@@ -14,10 +14,10 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from launcher.engine.llama import lib
+from launcher.engine.worker.llama import lib
 
 if TYPE_CHECKING:
-    from launcher.engine.sampler import Scored
+    from launcher.engine.worker.sampler import Scored
 
 
 def get_ready() -> None:

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from launcher.engine import llama, prompting
-from launcher.engine.batching import Batcher, Prepared
-from launcher.engine.embedding import Embedder
 from launcher.engine.messages import Channel, Closed, Message, close_all
-from launcher.engine.prompting import Prompts, Unanswerable, too_long
-from launcher.engine.slots import Slots
+from launcher.engine.worker import llama, prompting
+from launcher.engine.worker.batching import Batcher, Prepared
+from launcher.engine.worker.embedding import Embedder
+from launcher.engine.worker.prompting import Prompts, Unanswerable, too_long
+from launcher.engine.worker.slots import Slots
 
 Act = Callable[[], None]
 

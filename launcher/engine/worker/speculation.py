@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
-from launcher.engine.llama import Context
+from launcher.engine.worker.llama import Context
 
 KEY = 3  # tokens that must have occurred before
 SHORT, LONG = 3, 11  # guesses in a batch; with the token before them, what the engine does best

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from launcher.engine import llama
 from launcher.engine.computing import Computing
-from launcher.engine.draft import Draft, Unsuitable
-from launcher.engine.images import Eye
 from launcher.engine.messages import Message
-from launcher.engine.slots import Slots
+from launcher.engine.worker import llama
+from launcher.engine.worker.draft import Draft, Unsuitable
+from launcher.engine.worker.images import Eye
+from launcher.engine.worker.slots import Slots
 from launcher.models.bundle import Role
 
 Part: TypeAlias = llama.Model | llama.Adapter | Draft | Eye

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launcher.engine import grammars
-from launcher.engine.llama import Model, grammar_of_schema
 from launcher.engine.messages import Message
-from launcher.engine.rendering import Renderer
-from launcher.engine.sampler import BadGrammar, Sampler, Scored
 from launcher.engine.sampling import Sampling
 from launcher.engine.schemas import BadSchema
+from launcher.engine.worker import grammars
+from launcher.engine.worker.llama import Model, grammar_of_schema
+from launcher.engine.worker.rendering import Renderer
+from launcher.engine.worker.sampler import BadGrammar, Sampler, Scored
 
 LONGEST_TOKEN = 256  # bytes; what has more of them for each token is not worth counting
 

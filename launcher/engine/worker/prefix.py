@@ -9,7 +9,7 @@ import struct
 from array import array
 from collections.abc import Iterator, Sequence
 
-from launcher.engine.llama import Context
+from launcher.engine.worker.llama import Context
 
 LEAST = 128  # tokens; fewer are computed in no time
 _HEAD = struct.Struct("<QQ")  # how many tokens, how many bytes of state

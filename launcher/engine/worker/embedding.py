@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from launcher.engine.computing import Computing
-from launcher.engine.llama import DecodeFailed, LoadFailed, Model, lib, log_lines
-from launcher.engine.pace import Pace
+from launcher.engine.worker.llama import DecodeFailed, LoadFailed, Model, lib, log_lines
+from launcher.engine.worker.pace import Pace
 
 LONGEST = 2048  # tokens; such a context takes them all in one step
 

@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launcher.engine import llama
 from launcher.engine.computing import Computing
 from launcher.engine.messages import Message
-from launcher.engine.pace import Look, Pace
+from launcher.engine.worker import llama
+from launcher.engine.worker.pace import Look, Pace
 
 _PROMPT, _LONG_PROMPT, _ANSWER = 16, 64, 4  # tokens of one turn
 _DEPTH = 512  # tokens that are there before, where attention is measured

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from launcher.engine import likeliest
-from launcher.engine.likeliest import Likeliest
-from launcher.engine.llama import Model, lib
 from launcher.engine.sampling import ADAPTIVE, Sampling
+from launcher.engine.worker import likeliest
+from launcher.engine.worker.likeliest import Likeliest
+from launcher.engine.worker.llama import Model, lib
 
 _MIROSTAT_M = 100
 _LEAST = 1e-45  # the smallest probability that the engine's numbers can hold

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from launcher.engine import llama
 from launcher.engine.computing import Computing
 from launcher.engine.drafting import Drafting
-from launcher.engine.llama import lib
-from launcher.engine.prefix import shared
-from launcher.engine.sampler import Candidates
+from launcher.engine.worker import llama
+from launcher.engine.worker.llama import lib
+from launcher.engine.worker.prefix import shared
+from launcher.engine.worker.sampler import Candidates
 from launcher.models.drafts import LARGEST_DIFFERENCE
 
 _FIRST = 5  # tokens before it are special ones, whose texts may differ

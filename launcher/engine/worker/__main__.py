@@ -10,9 +10,9 @@ import signal
 import socket
 import sys
 
-from launcher.engine import limits
 from launcher.engine.messages import Channel, Closed
-from launcher.engine.rendering import Gone, Renderer
+from launcher.engine.worker import limits
+from launcher.engine.worker.rendering import Gone, Renderer
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     limits.limit()
     line = socket.socket(fileno=int(sys.argv[1]))
     renderer = Renderer(line)
-    from launcher.engine.service import Service  # the engine, which the renderer needs not
+    from launcher.engine.worker.service import Service  # the engine, which the renderer needs not
 
     renderer.begin()
     try:
