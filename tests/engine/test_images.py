@@ -198,7 +198,9 @@ def test_the_plan_counts_an_image_half(smollm2: Path, eye: Path, asker: Asker) -
 
 
 def test_the_way_to_images_takes_no_numpy() -> None:
-    code = "from launcher.engine import llama; import sys; llama.media(); print(*sys.modules)"
+    code = (
+        "from launcher.engine.worker import llama; import sys; llama.media(); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "llama_cpp.mtmd_cpp" in done.stdout
     assert "numpy" not in done.stdout

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from launcher.engine import kv, llama
+from launcher.engine import kv
 from launcher.engine.computing import Computing
+from launcher.engine.worker import llama
 from launcher.models import catalogue, sources
 from launcher.models.gguf import Entry, Header, ValueType
 from launcher.models.refs import PathRef
