@@ -48,7 +48,8 @@ class Request:
     model: str
     quant: str = ""
     """The quant wanted; `auto` for the largest that fits; empty for the usual one."""
-    mmproj: Path | None = None
+    mmproj: Path | str | None = None
+    """The image half: a path, or a file of the hub as `model` has it."""
     adapters: tuple[Path, ...] = ()
     draft: str = ""
     """The model that drafts, in the same forms as `model`; empty for none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.asker import Asker, Request
@@ -50,15 +51,29 @@ def reference(request: Request) -> refs.Ref:
 
 def beside(request: Request, asker: Asker, look: Look) -> Sequence[Beside]:
     """What is to be loaded beside the model, and how far each may be followed."""
-    files = [(Role.ADAPTER, path) for path in request.adapters]
+    named = []
     if request.mmproj is not None:
-        files.insert(0, (Role.MMPROJ, request.mmproj))
-    named = [Beside(role=role, ref=refs.PathRef(path)) for role, path in files]
+        half = _half(request.mmproj)
+        way = of(half, Request(model=str(half)), asker, look)
+        named.append(Beside(role=Role.MMPROJ, ref=half, reach=way))
+    for path in request.adapters:
+        named.append(Beside(role=Role.ADAPTER, ref=refs.PathRef(path)))
     if request.draft:
         alone = Request(model=request.draft)
         ref = reference(alone)
         named.append(Beside(role=Role.DRAFT, ref=ref, reach=of(ref, alone, asker, look)))
     return named
+
+
+def _half(mmproj: Path | str) -> refs.Ref:
+    """What is meant by the file of an image half; a word alone is no name of the catalogue."""
+    ref = refs.parse(mmproj) if isinstance(mmproj, str) else refs.PathRef(mmproj)
+    if isinstance(ref, refs.HubRef) and not ref.file:
+        raise NotFound(
+            f"{ref} is a repository, and --mmproj takes a file",
+            hint=f"Name the file in it: {ref}/mmproj-model-f16.gguf.",
+        )
+    return refs.PathRef(Path(str(mmproj))) if isinstance(ref, refs.CatalogueRef) else ref
 
 
 def of(ref: refs.Ref, request: Request, asker: Asker, look: Look) -> Reach:

@@ -185,7 +185,11 @@ def reaching(function: F) -> F:
 
 
 _PARTS_OPTIONS = (
-    click.option("--mmproj", type=_PATH, help="The file of the model's image or audio half."),
+    click.option(
+        "--mmproj",
+        metavar="FILE",
+        help="The file of the model's image half, by its path or as hf.co/owner/name/file.",
+    ),
     click.option("--lora", "adapters", type=_PATH, multiple=True, help="An adapter's file."),
     click.option(
         "--draft",

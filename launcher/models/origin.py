@@ -142,7 +142,9 @@ def _header(file: RemoteFile, hub: Hub, cache: Cache) -> Header:
 def _choose(repository: Repository, ref: HubRef, hub: Hub, pick: Pick) -> tuple[RemoteFile, ...]:
     found = quants.choices([(file.name, file.size) for file in repository.ggufs])
     if ref.file:
-        repository.file(ref.file)  # its own words name what is nearest
+        file = repository.file(ref.file)  # its own words name what is nearest
+        if quants.is_beside(ref.file):
+            return (file,)
         choice = quants.by_file(found, ref.repository, ref.file)
     elif ref.quant:
         choice = quants.by_quant(found, ref.repository, ref.quant)

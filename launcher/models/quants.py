@@ -43,6 +43,15 @@ def label(name: str) -> str:
     return str(found[-1]).upper() if found else ""
 
 
+def is_beside(name: str) -> bool:
+    """Whether a file's name says that it goes with a model, and is none of its own.
+
+    >>> is_beside("mmproj-model-f16.gguf")
+    True
+    """
+    return _BESIDE.search(name) is not None
+
+
 def choices(files: Sequence[tuple[str, int]]) -> tuple[Choice, ...]:
     """The models among the files (name, size) of a repository, smallest first.
 
@@ -51,7 +60,7 @@ def choices(files: Sequence[tuple[str, int]]) -> tuple[Choice, ...]:
     """
     groups: dict[str, list[tuple[str, int]]] = {}
     for name, size in files:
-        if name.lower().endswith(".gguf") and not _BESIDE.search(name):
+        if name.lower().endswith(".gguf") and not is_beside(name):
             match = _SHARD.fullmatch(name)
             groups.setdefault(match[1] if match else name, []).append((name, size))
     found = []

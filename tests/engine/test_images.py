@@ -27,9 +27,12 @@ from launcher.models.gguf import Entry, ValueType
 from tests.command import launcher
 from tests.engine.conftest import GREEDY
 from tests.engine.test_client import Permit
+from tests.engine.test_draft import SCOUT
 from tests.engine.test_draft import by_lot as by_lot
 from tests.eyes import PLACES, png, write_eye
 from tests.headers import write_adapter
+from tests.hub_server import HubServer
+from tests.hub_server import hub as hub
 
 WIDTH = 576  # of SmolLM2's embeddings
 FIRST, SECOND = png(1), png(2, light=True)
@@ -132,6 +135,24 @@ def test_run_takes_images(smollm2: Path, eye: Path, tmp_path: Path) -> None:
     result = launcher(*run, "--mmproj", eye, *many, "What is this?")
     assert result.code == 1
     assert "17 images are too many" in result.err
+
+
+def test_an_image_half_of_the_hub_is_judged_and_fetched(
+    hub: HubServer, smollm2: Path, eye: Path, tmp_path: Path
+) -> None:
+    hub.add("acme/Eye-GGUF", {"mmproj-f16.gguf": eye}, {"license": "apache-2.0"})
+    hub.add("acme/Scout-GGUF", {"mmproj-f16.gguf": eye}, {"base_model": SCOUT})
+    image = tmp_path / "a.png"
+    image.write_bytes(FIRST)
+    run = ("run", smollm2, "hi", *WHO, "-n", 4, "-c", 256, "--temp", 0, "--image", image)
+    result = launcher(*run, "--mmproj", "hf.co/acme/Eye-GGUF/mmproj-f16.gguf")
+    assert result.code == 0, result.err
+    assert result.out == launcher(*run, "--mmproj", eye).out
+    again = len(hub.log)
+    assert launcher(*run, "--mmproj", "hf.co/acme/Eye-GGUF/mmproj-f16.gguf").out == result.out
+    assert len(hub.log) == again
+    assert launcher(*run, "--mmproj", "hf.co/acme/Scout-GGUF/mmproj-f16.gguf").code == 3
+    assert launcher(*run, "--mmproj", "acme/Eye-GGUF").code == 10
 
 
 MISFITS: dict[str, tuple[Callable[[Path], Path], int, str]] = {
