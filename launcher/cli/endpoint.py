@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from launcher.serving.endpoint import Endpoint
-    from launcher.serving.limits import Limits
+    from launcher.serving.door.limits import Limits
+    from launcher.serving.listening.endpoint import Endpoint
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
@@ -63,7 +63,7 @@ class _Checked(click.ParamType[str]):
         self.name, self._check = name, check
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from launcher.serving import security
+        from launcher.serving.door import security
 
         try:
             return str(getattr(security, self._check)(value))
@@ -156,7 +156,7 @@ def reached(function: F) -> F:
 
 def endpoint(values: dict[str, Any]) -> Endpoint:
     """Where the server is reached; the options are taken out of the values."""
-    from launcher.serving.endpoint import Endpoint
+    from launcher.serving.listening.endpoint import Endpoint
 
     certificate, key = values.pop("tls_cert"), values.pop("tls_key")
     if key is not None and certificate is None:
@@ -177,7 +177,7 @@ def endpoint(values: dict[str, Any]) -> Endpoint:
 
 def limits(values: dict[str, Any]) -> Limits:
     """How much clients may do; the options are taken out of the values."""
-    from launcher.serving.limits import Limits
+    from launcher.serving.door.limits import Limits
 
     return Limits(
         body=values.pop("max_body"),

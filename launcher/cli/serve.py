@@ -20,7 +20,7 @@ from launcher.cli import admitting, computing, endpoint, options, render
 from launcher.errors import LauncherError, Unsupported
 
 if TYPE_CHECKING:
-    from launcher.serving.endpoint import Endpoint
+    from launcher.serving.listening.endpoint import Endpoint
 
 _KEPT = (  # variables that a unit takes along
     "LAUNCHER_AS",
@@ -107,9 +107,9 @@ def command(ctx: click.Context, /, models: tuple[str, ...], **values: Any) -> No
 
     Every model is judged first; what a licence withholds answers 451. docs/serve.md has more.
     """
-    from launcher.serving import endpoint as endpoints
     from launcher.serving import fleet
-    from launcher.serving.logs import Logs
+    from launcher.serving.door.logs import Logs
+    from launcher.serving.listening import endpoint as endpoints
 
     place, limits = endpoint.endpoint(values), endpoint.limits(values)
     logs, grace = Logs(values.pop("log_format")), values.pop("grace")
@@ -177,7 +177,7 @@ def _unit(
     typed: Sequence[str], models: Sequence[str], place: Endpoint, *, offline: bool, grace: int
 ) -> str:
     """The unit for what was typed."""
-    from launcher.serving import unit
+    from launcher.serving.listening import unit
 
     variables = {name: value for name, value in os.environ.items() if name in _KEPT}
     package = Path(launcher.__file__).parents[1]

@@ -15,7 +15,7 @@ from launcher.serving.tools.reader import Reader
 if TYPE_CHECKING:
     from launcher.engine.shared import SharedEngine
     from launcher.engine.wanted import Wanted
-    from launcher.serving.account import Account
+    from launcher.serving.door.account import Account
 
 Hear = Callable[[int, Text | Done], Awaitable[bool | None]]
 _REASONS = {"length": "length", "context": "length"}

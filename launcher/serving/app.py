@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from launcher import __version__
-from launcher.serving import failures, listing, openai
+from launcher.serving import failures
 from launcher.serving.ollama import routes
+from launcher.serving.openai import listing
+from launcher.serving.openai import routes as openai
 from launcher.serving.responses import router as responses
 
 if TYPE_CHECKING:

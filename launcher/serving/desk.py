@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from launcher.serving import account as accounts
 from launcher.serving import failures, notices
-from launcher.serving.account import Account
+from launcher.serving.door import account as accounts
+from launcher.serving.door.account import Account
 from launcher.serving.failures import BadRequest
 from launcher.serving.streams import GONE, ClientGone, Stream, Write, while_connected
 

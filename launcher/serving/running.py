@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.serving import metrics, server, sockets
 from launcher.serving.app import create_app
-from launcher.serving.door import Door
+from launcher.serving.door import metrics
+from launcher.serving.door.door import Door
+from launcher.serving.door.journal import Journal
+from launcher.serving.door.limits import Limits
+from launcher.serving.door.logs import Logs
+from launcher.serving.door.metrics import Metrics, ModelState
+from launcher.serving.door.security import Guard
 from launcher.serving.fleet import Fleet, Served, State
-from launcher.serving.journal import Journal
-from launcher.serving.limits import Limits
-from launcher.serving.logs import Logs
-from launcher.serving.metrics import Metrics, ModelState
-from launcher.serving.notify import Notifier
-from launcher.serving.security import Guard
+from launcher.serving.listening import server, sockets
+from launcher.serving.listening.notify import Notifier
 
 _STATES = tuple(map(str, State))
 

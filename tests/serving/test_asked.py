@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from launcher.engine.sampling import RANDOM, Sampling
 from launcher.engine.wanted import Wanted
-from launcher.serving import asked
 from launcher.serving.failures import BadRequest
-from launcher.serving.schemas import ChatRequest, CompletionRequest, Samplers
+from launcher.serving.openai import asked
+from launcher.serving.openai.schemas import ChatRequest, CompletionRequest, Samplers
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

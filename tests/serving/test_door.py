@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.serving import security
+from launcher.serving.door import security
 from tests.serving.conftest import Start
 from tests.serving.process import Server, ask, said_to
 

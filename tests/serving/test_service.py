@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import LauncherError
-from launcher.serving import server as serving
-from launcher.serving import sockets
+from launcher.serving.listening import server as serving
+from launcher.serving.listening import sockets
 from tests.serving.conftest import Start
 from tests.serving.process import PATIENCE, Manager, Reply, Server, UnixConnection, ask, asked
 

@@ -14,14 +14,15 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from launcher.serving import security, server, sockets
-from launcher.serving.door import Door
-from launcher.serving.journal import Journal
-from launcher.serving.keys import KeyFile
-from launcher.serving.limits import Limits
-from launcher.serving.logs import Logs
-from launcher.serving.metrics import Metrics
-from launcher.serving.notify import Notifier
+from launcher.serving.door import security
+from launcher.serving.door.door import Door
+from launcher.serving.door.journal import Journal
+from launcher.serving.door.keys import KeyFile
+from launcher.serving.door.limits import Limits
+from launcher.serving.door.logs import Logs
+from launcher.serving.door.metrics import Metrics
+from launcher.serving.listening import server, sockets
+from launcher.serving.listening.notify import Notifier
 
 
 def application() -> FastAPI:

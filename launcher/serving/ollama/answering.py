@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from launcher.engine.client import Done, Loaded, Text
-from launcher.serving import answers, chats, failures
+from launcher.serving import answers, failures
 from launcher.serving.answers import Answer
-from launcher.serving.chats import Fitted
 from launcher.serving.desk import Desk
 from launcher.serving.failures import Failure
 from launcher.serving.ollama import asking, lines
 from launcher.serving.ollama.lines import Lines
 from launcher.serving.ollama.schemas import Options
+from launcher.serving.openai import chats
+from launcher.serving.openai.chats import Fitted
 from launcher.serving.streams import Write
 from launcher.serving.tools.deltas import Content, Reasoning
 

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import PlainTextResponse, Response
 
 import launcher
-from launcher.serving import chats, failures
+from launcher.serving import failures
 from launcher.serving.desk import Desk, desk, fleet_of
 from launcher.serving.failures import BadRequest, Failure
 from launcher.serving.ollama import answering, asking, lines, models
@@ -32,6 +32,7 @@ from launcher.serving.ollama.schemas import (
     OllamaGenerateRequest,
     OllamaShowRequest,
 )
+from launcher.serving.openai import chats
 from launcher.serving.tools import asking as tools
 
 # The version of Ollama whose interface this is; editors ask for one that is new enough.

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from launcher.serving.bodies import LONGEST_NAME, Body, Part, Stops
+from launcher.serving.openai.bodies import LONGEST_NAME, Body, Part, Stops
 
 MOST_INPUTS = 2048  # texts to embed in one request
 MOST_MESSAGES = 4096

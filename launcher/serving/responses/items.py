@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from launcher.engine.wanted import Wanted
-from launcher.serving import asked
 from launcher.serving.failures import BadRequest
+from launcher.serving.openai import asked
 from launcher.serving.responses.schemas import ResponseRequest, TextFormat
 from launcher.serving.tools import schema
 

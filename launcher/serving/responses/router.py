@@ -14,10 +14,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from launcher.engine.client import Done, Text
-from launcher.serving import answers, chats, failures
+from launcher.serving import answers, failures
 from launcher.serving.desk import Desk, desk
-from launcher.serving.docs import answered
 from launcher.serving.failures import Failure
+from launcher.serving.openai import chats
+from launcher.serving.openai.docs import answered
 from launcher.serving.responses import items
 from launcher.serving.responses.output import Event, Output, ended, new_id, usage
 from launcher.serving.responses.schemas import ResponseRequest

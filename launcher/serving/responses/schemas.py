@@ -9,8 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from launcher.serving.bodies import LONGEST_NAME, Part
-from launcher.serving.schemas import MOST_LOGPROBS, MOST_MESSAGES, MOST_TOKENS, Refused, Samplers
+from launcher.serving.openai.bodies import LONGEST_NAME, Part
+from launcher.serving.openai.schemas import (
+    MOST_LOGPROBS,
+    MOST_MESSAGES,
+    MOST_TOKENS,
+    Refused,
+    Samplers,
+)
 
 MOST_TOOLS = 128
 _STATELESS = "No answer is kept here: send the whole conversation as input, with every request"

@@ -13,7 +13,7 @@ from typing import Any
 from launcher.engine.sampling import RANDOM, order
 from launcher.engine.wanted import Wanted
 from launcher.serving.failures import BadRequest
-from launcher.serving.schemas import (
+from launcher.serving.openai.schemas import (
     MOST_ANSWERS,
     Answering,
     Biases,

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.serving import security, server, sockets
-from launcher.serving.keys import KeyFile
-from launcher.serving.security import Guard
+from launcher.serving.door import security
+from launcher.serving.door.keys import KeyFile
+from launcher.serving.door.security import Guard
+from launcher.serving.listening import server, sockets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from launcher.serving import answers, asked, chats, forms
+from launcher.serving import answers
 from launcher.serving.answers import Answer
 from launcher.serving.desk import Desk, desk, fingerprint
-from launcher.serving.docs import answered
 from launcher.serving.failures import BadRequest
-from launcher.serving.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
-from launcher.serving.streaming import Streamed
+from launcher.serving.openai import asked, chats, forms
+from launcher.serving.openai.docs import answered
+from launcher.serving.openai.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
+from launcher.serving.openai.streaming import Streamed
 from launcher.serving.streams import Write
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from launcher.errors import ExitCode, LauncherError
-from launcher.serving.keys import KeyFile
-from launcher.serving.refusal import Header, Refusal
+from launcher.serving.door.keys import KeyFile
+from launcher.serving.door.refusal import Header, Refusal
 
 if TYPE_CHECKING:
     from starlette.types import Scope

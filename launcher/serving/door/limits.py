@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.serving.refusal import CLOSE, Refusal
+from launcher.serving.door.refusal import CLOSE, Refusal
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from launcher.serving.limits import Limits
+from launcher.serving.door.limits import Limits
 
 
 class Bounded(HttpToolsProtocol):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from launcher.serving.bodies import LONGEST_NAME, Body, Part, Stops, refused
+from launcher.serving.openai.bodies import LONGEST_NAME, Body, Part, Stops, refused
 
 MOST_ANSWERS = 16  # to one request: prompts times `n`
 MOST_MESSAGES = 4096

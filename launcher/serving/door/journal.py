@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.serving.account import Account
-from launcher.serving.logs import Logs
-from launcher.serving.metrics import Metrics
+from launcher.serving.door.account import Account
+from launcher.serving.door.logs import Logs
+from launcher.serving.door.metrics import Metrics
 
 if TYPE_CHECKING:
     from starlette.types import Scope

@@ -10,14 +10,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from launcher.serving import account as accounts
-from launcher.serving import limits as limiting
-from launcher.serving import refusal
-from launcher.serving.account import Account
-from launcher.serving.journal import Journal
-from launcher.serving.limits import Limits, RefusedBody
-from launcher.serving.refusal import Header, Refusal
-from launcher.serving.security import Guard
+from launcher.serving.door import account as accounts
+from launcher.serving.door import limits as limiting
+from launcher.serving.door import refusal
+from launcher.serving.door.account import Account
+from launcher.serving.door.journal import Journal
+from launcher.serving.door.limits import Limits, RefusedBody
+from launcher.serving.door.refusal import Header, Refusal
+from launcher.serving.door.security import Guard
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from launcher.errors import ExitCode, LauncherError
-from launcher.serving.limits import Limits
-from launcher.serving.logs import Handler, Logs
-from launcher.serving.notify import Notifier
-from launcher.serving.protocol import Bounded, bounded
-from launcher.serving.sockets import BACKLOG
+from launcher.serving.door.limits import Limits
+from launcher.serving.door.logs import Handler, Logs
+from launcher.serving.listening.notify import Notifier
+from launcher.serving.listening.protocol import Bounded, bounded
+from launcher.serving.listening.sockets import BACKLOG
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from launcher.serving.account import Account
+from launcher.serving.door.account import Account
 
 _LONGEST = 200  # characters of a path
 # What uvicorn says of an answer that was cut off; its own line in the log says it too.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from launcher.serving import account as accounts
 from launcher.serving import failures, notices
 from launcher.serving.desk import fleet_of
-from launcher.serving.docs import answered
+from launcher.serving.door import account as accounts
+from launcher.serving.openai.docs import answered
 
 if TYPE_CHECKING:
     from launcher.serving.fleet import Served

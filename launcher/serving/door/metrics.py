@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from launcher.serving.account import Account
+from launcher.serving.door.account import Account
 
 if TYPE_CHECKING:
     from starlette.types import Scope

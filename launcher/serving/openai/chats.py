@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from launcher.engine.wanted import Wanted
-from launcher.serving import asked
 from launcher.serving.failures import BadRequest
-from launcher.serving.schemas import ChatRequest
+from launcher.serving.openai import asked
+from launcher.serving.openai.schemas import ChatRequest
 from launcher.serving.tools import asking, conversation, reader, schema
 from launcher.serving.tools.reader import Reader
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from launcher.engine.client import Done, Text
 from launcher.serving import answers
-from launcher.serving.forms import DONE, ChatChunks, CompletionChunks
+from launcher.serving.openai.forms import DONE, ChatChunks, CompletionChunks
 from launcher.serving.tools.deltas import Content
 from launcher.serving.tools.reader import Reader
 
