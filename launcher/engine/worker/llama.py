@@ -238,9 +238,7 @@ class Context:
             raise LoadFailed("\n".join(log_lines) or "the engine could not make a context")
         self.computing = computing
         self.pace = pace or Pace(computing.threads, self._use)
-        if pace is None:
-            self.pace.look_around(1)
-        else:
+        if pace is not None:
             pace.share(self._use)
         self._memory = lib.llama_get_memory(self._context)
         self._one = (lib.llama_token * 1)()

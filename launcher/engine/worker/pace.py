@@ -19,6 +19,8 @@ _LEAST = 0.85  # the share of their processors that two threads get where nothin
 _LEAST_OF_MANY = 0.9
 _FREE = 0.9  # the share that a thread on a free processor gets
 _LOOK = 0.012  # seconds that it takes to see whether a processor is free; several time slices
+_MORE_LOOKS = 2  # before a machine is believed to be busy
+_REST = 1.0  # seconds without a step, after which it is looked again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 4.0  # seconds between two looks
 _BLOCK = bytes(1 << 16)  # what a look computes with, while other threads can go on
 
@@ -69,6 +71,7 @@ class Pace:
         self._next = 0.0
         self._look: Look | None = None
         self._busy = 0
+        self._ended = -_REST  # when the last step did
         self._faults = page_faults()  # what came before says nothing of the steps
 
     def share(self, use: Callable[[int], None]) -> None:
@@ -82,10 +85,26 @@ class Pace:
             self._busy, self._look = busy, Look(self.most - busy)
 
     def settle(self) -> None:
-        """Waits for what is still looked at."""
+        """Looks around before the first step after a rest, and waits for what is looked at.
+
+        Not sooner: while a model is loaded, the launcher itself keeps a processor busy.
+        """
+        rested = time.perf_counter() > self._ended + _REST
+        if rested and self._look is None and self.most > 1:
+            self._busy, self._look = 0, self._best_look()
         if self._look is not None:
             self._look.wait()
             self._take(time.perf_counter())
+
+    def _best_look(self) -> Look:
+        """Of a few: what stops the whole machine for a moment is no contention."""
+        look = Look(self.most)
+        look.wait()
+        for _ in range(_MORE_LOOKS):
+            if look.free < self.most:
+                look = Look(self.most)
+                look.wait()
+        return look
 
     def begin(self) -> None:
         """A step begins."""
@@ -94,7 +113,7 @@ class Pace:
     def end(self, threads: int = 0) -> None:
         """A step is over, that took so many threads (0: as many as are used for one token)."""
         if self.most > 1:
-            now = time.perf_counter()
+            now = self._ended = time.perf_counter()
             cpu = time.process_time() - self._used
             self.note(now, now - self._began, cpu * self.threads / (threads or self.threads))
 
@@ -125,8 +144,8 @@ class Pace:
     def _take(self, now: float) -> None:
         """Uses the processors that were found free."""
         assert self._look is not None
-        self._set(self._busy + self._look.free)
-        if not self._look.free:
+        self._set(max(self._busy + self._look.free, 1))
+        if self.threads < self.most and not (self._busy and self._look.free):
             self._wait(now)
         self._look = None
 

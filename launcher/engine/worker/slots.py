@@ -91,6 +91,7 @@ class Slots(Context):
             batch.seq_id[at][0] = slot.number
             batch.logits[at] = row.scored
             slot.held.append(row.token)
+        self.pace.settle()
         self.pace.begin()
         status = lib.llama_decode(self._context, batch)
         self.pace.end()
