@@ -233,13 +233,13 @@ def main() -> None:
     print("| figure | model | launcher | llama.cpp | ratio | 95 % |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         os.environ["LAUNCHER_HOME"] = str(Path(name, "home"))
+        os.environ["LAUNCHER_NO_CALIBRATION"] = "1"  # both compute with the same settings
         for licence in arguments.accept:
             accept = [sys.executable, "-m", "launcher", "licences", "accept", licence, "--as", WHO]
             subprocess.run(accept, check=True, stdout=subprocess.DEVNULL)
         for model in arguments.models:
             copy = Path(shutil.copy(model, name))
             peer = Peer(tools=arguments.tools, model=copy, threads=arguments.threads)
-            timed(ours_command(peer))  # the first load finds out how models of its kind run fastest
             for title, figure in figures(peer, arguments.only.split(","), arguments.rounds):
                 print(row(model.stem, title, UNITS[title], figure), flush=True)
             copy.unlink()
