@@ -21,7 +21,7 @@ from launcher.engine.worker.sampler import Sampler
 from launcher.engine.worker.slots import Row, Slot, Slots, alike
 
 STEP = 0.2  # seconds that a step may take while answers run
-STEP_ALONE = 0.6  # and while none does; whoever leaves is noticed after a step
+STEP_ALONE = 0.6  # and while none does, or where that is all there is to take in
 FEWEST = 32  # rows of prompts in a step; fewer would read the weights for little
 FIRST = 128  # rows of prompts in a step before it is known how long they take
 WORTH = 64  # tokens that two prompts must share for one to wait for the other
@@ -133,6 +133,11 @@ class Batcher:
     @property
     def is_idle(self) -> bool:
         return not (self._waiting or self._running)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything runs, not only waits."""
+        return bool(self._running)
 
     def add(self, asked: Prepared) -> None:
         self._waiting.append(asked)
@@ -253,7 +258,9 @@ class Batcher:
         most = self._slots.batch - busy
         if not self._speed:
             return min(FIRST, most)
-        seconds = STEP if busy else STEP_ALONE
+        left = sum(running.left for running in self._running if running.next is None)
+        is_short = left <= self._speed * STEP_ALONE
+        seconds = STEP if busy and not is_short else STEP_ALONE
         return max(min(int(self._speed * seconds), most), min(FEWEST, most))
 
     # --- Who gets a slot ------------------------------------------------------------------------

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any
 
 from launcher.engine.messages import Channel, Closed, Message, close_all
-from launcher.engine.worker import llama, prompting
+from launcher.engine.worker import likeliest, llama, prompting
 from launcher.engine.worker.batching import Batcher, Prepared
 from launcher.engine.worker.embedding import Embedder
 from launcher.engine.worker.prompting import Prompts, Unanswerable, too_long
 from launcher.engine.worker.slots import Slots
 
+TOGETHER = 0.03  # seconds that a question waits for others that are just being made ready
 Act = Callable[[], None]
 
 
@@ -31,6 +32,7 @@ class Crowd:
         self._batcher = Batcher(slots, lambda said: self._send({"type": "said", "said": said}))
         self._asked: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._acts: queue.SimpleQueue[Act | None] = queue.SimpleQueue()
+        self._preparing = False
         self._unwanted: set[int] = set()
         self._embedder: Embedder | None = None
 
@@ -39,6 +41,7 @@ class Crowd:
         threading.Thread(target=self._read, daemon=True).start()
         threading.Thread(target=self._prepare, daemon=True).start()
         self._batcher.watch()
+        likeliest.get_ready()
         while self._act():
             if self._unwanted:
                 self._batcher.drop(self._unwanted.__contains__)
@@ -51,13 +54,25 @@ class Crowd:
         """Does what has become ready; waits for it where nothing runs. False: it is over."""
         try:
             while True:
-                act = self._acts.get(block=self._batcher.is_idle)
+                act = self._next_act()
                 if act is None:
                     return False
                 act()
                 self._batcher.flush()
         except queue.Empty:
             return True
+
+    def _next_act(self) -> Act | None:
+        """Raises `queue.Empty` where there is none and something else to do.
+
+        Questions that come at once begin together, so that they share their first steps.
+        """
+        if self._batcher.is_idle:
+            return self._acts.get()
+        is_coming = self._preparing or not self._asked.empty()
+        if is_coming and not self._batcher.has_begun:
+            return self._acts.get(timeout=TOGETHER)
+        return self._acts.get(block=False)
 
     # --- What comes in --------------------------------------------------------------------------
 
@@ -81,10 +96,12 @@ class Crowd:
             "stop": self._stopped,
         }
         while (message := self._asked.get()) is not None:
+            self._preparing = True
             try:
                 self._acts.put(ways[message["type"]](message))
             except Unanswerable as error:
                 self._acts.put(self._saying(message["number"], error.reply))
+            self._preparing = False
 
     def _saying(self, number: int, reply: Message) -> Act:
         return lambda: self._batcher.say(number, reply)

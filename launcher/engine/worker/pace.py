@@ -66,6 +66,8 @@ class Pace:
         """`use` sets the number; `most` is set already."""
         self.threads = self.most = most
         self._uses = [use]
+        self.least = _LEAST if most == 2 else _LEAST_OF_MANY
+        """The share of their processors that threads get where nothing disturbs them."""
         self._wall = self._cpu = 0.0
         self._pause = _FIRST_PAUSE
         self._next = 0.0
@@ -131,7 +133,7 @@ class Pace:
                 self._judge(now)
 
     def _judge(self, now: float) -> None:
-        least = _LEAST if self.threads == 2 else _LEAST_OF_MANY
+        least = min(self.least, _LEAST) if self.threads == 2 else self.least
         share = self._cpu / (self._wall * self.threads)
         before, self._faults = self._faults, page_faults()
         self._wall = self._cpu = 0.0

@@ -12,6 +12,10 @@ from typing import Any
 
 from launcher.engine.worker.llama import Context, DecodeFailed, Model, lib, log_lines
 
+# The share of the processors that threads get beside a server and clients that take and show
+# each token; what really competes leaves them less.
+LEAST = 0.7
+
 
 def alike(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens two lists begin with alike.
@@ -54,6 +58,7 @@ class Slots(Context):
     def __init__(self, model: Model, *, slots: int, **how: Any) -> None:
         """As a `Context` with so many slots. Raises `LoadFailed`."""
         super().__init__(model, slots=slots, **how)
+        self.pace.least = LEAST
         self._batch = lib.llama_batch_init(self.batch, 0, 1)
         self.all = [Slot(number) for number in range(slots)]
 
@@ -91,7 +96,6 @@ class Slots(Context):
             batch.seq_id[at][0] = slot.number
             batch.logits[at] = row.scored
             slot.held.append(row.token)
-        self.pace.settle()
         self.pace.begin()
         status = lib.llama_decode(self._context, batch)
         self.pace.end()
