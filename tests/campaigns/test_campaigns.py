@@ -64,9 +64,9 @@ def test_good_files_are_the_same_to_the_engine(tmp_path: Path) -> None:
 
 
 def test_damaged_headers_are_refused_or_the_same_to_the_engine() -> None:
-    counts = total(parser_agreement.run(SEED, 500)).counts
-    assert counts["headers"] == 500
-    assert counts["loaded, and the same to both"] > 50
+    counts = total(parser_agreement.run(SEED, 250)).counts
+    assert counts["headers"] == 250
+    assert counts["loaded, and the same to both"] > 25
     assert counts["differences"] == counts["hung"] == counts["other errors"] == 0
     assert counts["died"] == counts["died once"] == 0
     assert parser_agreement.fails(counts) == ""
