@@ -110,7 +110,7 @@ class Prompts:
             own = not wanted.get("json_schema")
             most = grammars.LONGEST_GIVEN if own else grammars.LONGEST
             why = "it is too long" if len(grammar) > most else self._renderer.tried(grammar)
-            if why:
+            if why is not None:
                 raise Unanswerable("grammar", why)
             self._tried = grammar
         return grammar

@@ -90,13 +90,14 @@ class Renderer:
         }
         return self._answer(request)
 
-    def tried(self, grammar: str) -> str:
-        """Why the engine may not read a grammar: what that takes; empty where it may.
+    def tried(self, grammar: str) -> str | None:
+        """Why the engine may not read a grammar; None where it may.
 
-        It may read what is no grammar, too, and says itself what is wrong with it.
+        Empty where it could not read it: it has written why to standard error. It is not to be
+        read again where there are no limits: some run out of memory, and call that a bad grammar.
         """
         reply = self._answer({"grammar": grammar})
-        return str(reply["message"]) if reply.get("cause") == "limit" else ""
+        return None if "text" in reply else str(reply["message"])
 
     def _answer(self, request: Message) -> Message:
         if self._keeper is None:
@@ -255,8 +256,8 @@ def _rendered(request: Message) -> Message:
     if "grammar" in request:
         from launcher.engine.worker import grammars
 
-        grammars.is_readable(request["grammar"])
-        return {"text": ""}
+        readable = grammars.is_readable(request["grammar"])
+        return {"text": ""} if readable else {"cause": "grammar", "message": ""}
     from launcher.engine.worker import template
 
     try:
