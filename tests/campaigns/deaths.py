@@ -95,7 +95,8 @@ def _struck(home: Path, name: str, phase: str, lot: Random) -> tuple[int, str, l
     return launcher.returncode, error.decode("utf-8", "replace"), left
 
 
-_OPTIONS = ("--as", "individual:DE", "-n", "200", "-c", "1024", "-t", "1")
+# An answer that goes on for seconds, whatever the model would say: none is over before the blow.
+_OPTIONS = ("--as", "individual:DE", "--ignore-eos", "-n", "400", "-c", "1024", "-t", "1")
 
 
 def _worker(launcher: int) -> int:
