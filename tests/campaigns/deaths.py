@@ -96,7 +96,7 @@ def _struck(home: Path, name: str, phase: str, lot: Random) -> tuple[int, str, l
 
 
 # An answer that goes on for seconds, whatever the model would say: none is over before the blow.
-_OPTIONS = ("--as", "individual:DE", "--ignore-eos", "-n", "400", "-c", "1024", "-t", "1")
+_OPTIONS = ("--as", "individual:DE", "--ignore-eos", "-n", "250", "-c", "1024", "-t", "1")
 
 
 def _worker(launcher: int) -> int:
