@@ -21,7 +21,8 @@ from launcher.engine.worker.sampler import Sampler
 from launcher.engine.worker.slots import Row, Slot, Slots, alike
 
 STEP = 0.2  # seconds that a step may take while answers run
-STEP_ALONE = 0.6  # and while none does, or where that is all there is to take in
+STEP_LAST = 0.6  # the same where that is all there is to take in
+STEP_ALONE = 1.0  # and while none runs
 FEWEST = 32  # rows of prompts in a step; fewer would read the weights for little
 FIRST = 128  # rows of prompts in a step before it is known how long they take
 WORTH = 64  # tokens that two prompts must share for one to wait for the other
@@ -259,8 +260,8 @@ class Batcher:
         if not self._speed:
             return min(FIRST, most)
         left = sum(running.left for running in self._running if running.next is None)
-        is_short = left <= self._speed * STEP_ALONE
-        seconds = STEP if busy and not is_short else STEP_ALONE
+        seconds = STEP if left > self._speed * STEP_LAST else STEP_LAST
+        seconds = seconds if busy else STEP_ALONE
         return max(min(int(self._speed * seconds), most), min(FEWEST, most))
 
     # --- Who gets a slot ------------------------------------------------------------------------
