@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -66,23 +67,23 @@ _READABLE = (
 )
 
 
-def _landlock(files: Sequence[int], folders: Sequence[Path], devices: Sequence[str]) -> bool:
-    """Takes away every right on files but reading what is named; False where it cannot.
+def _ruleset(files: Sequence[int], folders: Sequence[Path], devices: Sequence[str]) -> int | None:
+    """Takes away every right on files but reading what is named; None where it cannot be had.
 
-    Devices may be written and commanded as well.
+    Devices may be written and commanded as well. It is an open file, for `_restrict`.
     """
     system = ctypes.CDLL(None, use_errno=True)
     version = system.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG)
     if version < 1:
-        return False
+        return None
     rights = _FILE_RIGHTS[max(known for known in _FILE_RIGHTS if known <= version)]
     network = _BIND_AND_CONNECT if version >= _NETWORK_VERSION else 0
     scope = _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPE_VERSION else 0
     attributes = struct.pack("<QQQ", rights, network, scope)
     size = 24 if scope else 16 if network else 8
-    ruleset = system.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0)
+    ruleset: int = system.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0)
     if ruleset < 0:
-        return False
+        return None
     try:
         for descriptor in files:
             _allow(system, ruleset, descriptor, _READ_FILE)
@@ -90,11 +91,16 @@ def _landlock(files: Sequence[int], folders: Sequence[Path], devices: Sequence[s
             _allow_path(system, ruleset, path)
         for path in devices:
             _allow_path(system, ruleset, path, more=_WRITE_FILE | (_COMMAND_DEVICE & rights))
-        return bool(system.syscall(_RESTRICT_SELF, ruleset, 0) == 0)
-    except OSError:
-        return False  # a rule was refused
-    finally:
+    except OSError:  # a rule was refused
         os.close(ruleset)
+        return None
+    return ruleset
+
+
+def _restrict(ruleset: int | None) -> bool:
+    """Lives by it from now on; False where that cannot be."""
+    system = ctypes.CDLL(None, use_errno=True)
+    return ruleset is not None and bool(system.syscall(_RESTRICT_SELF, ruleset, 0) == 0)
 
 
 def _readable() -> Iterator[str]:
@@ -137,26 +143,35 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT, _THIRD_ARGUMENT = 0, 
 _CLONE_THREAD = 0x00010000
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _X32 = 0x40000000  # numbers from here on are the calls of x86-64's other interface
+_OWN = 0xFFFF_0A0A  # stands for the number of the process, which no process has
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 Instruction = tuple[int, int, int, int]
 
 
-def _seccomp(*, graphics: bool) -> bool:
-    """Refuses the system calls that a computation never makes; False where it cannot.
+def _filter(*, graphics: bool) -> bytes:
+    """Refuses the system calls that a computation never makes; empty where none can be had.
 
     With `graphics`, what drivers need to reach their devices is allowed, and so is opening
     files to write, which is left to Landlock.
     """
     machine = platform.machine()
     if machine not in _AUDIT:
+        return b""
+    program = _program(machine, graphics=graphics)
+    return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+
+
+def _refused(code: bytes) -> bool:
+    """Makes no such calls from now on; False where that cannot be."""
+    if not code:
         return False
-    program = list(_program(machine, graphics=graphics))
-    code = b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+    code = code.replace(struct.pack("<I", _OWN), struct.pack("<I", os.getpid()))
     buffer = ctypes.create_string_buffer(code)
-    pointer = struct.pack("<H6xQ", len(program), ctypes.addressof(buffer))
+    length = len(code) // struct.calcsize("<HBBI")
+    pointer = struct.pack("<H6xQ", length, ctypes.addressof(buffer))
     system = ctypes.CDLL(None, use_errno=True)
-    number = syscalls.SECCOMP[syscalls.COLUMNS.index(machine)]
+    number = syscalls.SECCOMP[syscalls.COLUMNS.index(platform.machine())]
     return bool(system.syscall(number, _SET_MODE_FILTER, _TSYNC, pointer) == 0)
 
 
@@ -178,7 +193,7 @@ def _program(machine: str, *, graphics: bool) -> Iterator[Instruction]:
         if number is not None and not (graphics and name in syscalls.OF_DRIVERS):
             yield from _refuse(number, errno.EPERM)
     yield from _judge(syscalls.CLONE[column], _FIRST_ARGUMENT, _JUMP_ANY_BIT, _CLONE_THREAD)
-    yield from _judge(syscalls.TGKILL[column], _FIRST_ARGUMENT, _JUMP_EQUAL, os.getpid())
+    yield from _judge(syscalls.TGKILL[column], _FIRST_ARGUMENT, _JUMP_EQUAL, _OWN)
     yield from _judge(syscalls.PRLIMIT[column], _FIRST_ARGUMENT, _JUMP_EQUAL, 0)
     dies = _PR_SET_PDEATHSIG
     yield from _judge(syscalls.PRCTL[column], _FIRST_ARGUMENT, _JUMP_EQUAL, dies, refuse=True)
@@ -208,26 +223,61 @@ def _judge(
 # --- Both -----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a process is to live by; made once for several that are forked one after the other."""
+
+    ruleset: int | None
+    """An open file, which they inherit; none where there is no Landlock."""
+    code: bytes
+    """The filter of system calls; empty where there is none."""
+    highest: Level
+
+    @classmethod
+    def of(
+        cls, files: Sequence[int] = (), folders: Sequence[Path] = (), *, graphics: bool = False
+    ) -> Rules:
+        """`files` are the open model files that may still be mapped and read.
+
+        What is in `folders` may be read as well; with `graphics`, drivers reach their devices.
+        """
+        if sys.platform != "linux":
+            return cls(None, b"", Level.NONE)
+        devices: Sequence[str] = ()
+        if graphics:
+            from launcher.engine import graphics as known
+
+            folders, devices = [*folders, *map(Path, known.READABLE)], known.files()
+        highest = Level.DEVICE if graphics else Level.FULL
+        return cls(_ruleset(files, folders, devices), _filter(graphics=graphics), highest)
+
+    def enter(self) -> Level:
+        """Confines this process.
+
+        Only the thread that calls this and those it starts later are confined by Landlock, so
+        it is to be called before there are others.
+        """
+        if self.highest is Level.NONE:
+            return Level.NONE
+        system = ctypes.CDLL(None, use_errno=True)
+        if system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+            return Level.NONE
+        reached = (_restrict(self.ruleset), _refused(self.code))
+        return self.highest if all(reached) else Level.PARTIAL if any(reached) else Level.NONE
+
+    def close(self) -> None:
+        """For the process that has made them, or has entered."""
+        if self.ruleset is not None:
+            os.close(self.ruleset)
+
+
 def enter(files: Sequence[int], folders: Sequence[Path] = (), *, graphics: bool = False) -> Level:
-    """Confines this process; `files` are the open model files it may still map and read.
-
-    What is in `folders` may be read as well; with `graphics`, drivers reach their devices. Only
-    the thread that calls this and those it starts later are confined by Landlock, so it is to be
-    called before there are others.
-    """
-    if sys.platform != "linux":
-        return Level.NONE
-    system = ctypes.CDLL(None, use_errno=True)
-    if system.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        return Level.NONE
-    devices: Sequence[str] = ()
-    if graphics:
-        from launcher.engine import graphics as known
-
-        folders, devices = [*folders, *map(Path, known.READABLE)], known.files()
-    reached = (_landlock(files, folders, devices), _seccomp(graphics=graphics))
-    full = Level.DEVICE if graphics else Level.FULL
-    return full if all(reached) else Level.PARTIAL if any(reached) else Level.NONE
+    """Confines this process by `Rules` of its own."""
+    rules = Rules.of(files, folders, graphics=graphics)
+    try:
+        return rules.enter()
+    finally:
+        rules.close()
 
 
 def reachable() -> Level:

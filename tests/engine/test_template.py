@@ -164,9 +164,9 @@ def test_the_processes_for_templates_end_with_the_worker(engine: Engine) -> None
     ask(engine, "hello")
     worker = engine.worker.process.pid
     keeper, helper = for_templates(worker)
-    assert children(helper) == []
+    waiting = that_waits(helper)
     os.kill(worker, signal.SIGKILL)
-    assert ended(keeper, helper)
+    assert ended(keeper, helper, waiting)
 
 
 def for_templates(worker: int) -> tuple[int, int]:
@@ -174,6 +174,15 @@ def for_templates(worker: int) -> tuple[int, int]:
     (keeper,) = children(worker)
     (helper,) = children(keeper)
     return keeper, helper
+
+
+def that_waits(helper: int) -> int:
+    """The process that waits for the next conversation; those before it have gone."""
+    deadline = time.monotonic() + LIMIT
+    while len(found := children(helper)) != 1:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.001)
+    return found[0]
 
 
 def test_templates_are_rendered_again_when_their_process_was_killed(engine: Engine) -> None:
@@ -187,6 +196,17 @@ def test_templates_are_rendered_again_when_their_process_was_killed(engine: Engi
         assert after.prompt_tokens == before.prompt_tokens
         assert after.tokens > 0
         assert for_templates(worker)[1] != helper
+
+
+def test_a_process_that_waits_for_a_conversation_may_be_ended(engine: Engine) -> None:
+    before = ask(engine, "hello")
+    _, helper = for_templates(engine.worker.process.pid)
+    waiting = that_waits(helper)
+    os.kill(waiting, signal.SIGKILL)
+    assert ended(waiting)
+    after = ask(engine, "hello")
+    assert after.prompt_tokens == before.prompt_tokens
+    assert that_waits(helper) != waiting
 
 
 def test_a_conversation_outlives_the_process_that_renders_it(engine: Engine) -> None:

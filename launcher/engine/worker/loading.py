@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -52,14 +52,18 @@ class _Set:
     asked: Message
 
 
-def load(message: Message, paths: Sequence[str]) -> Loaded:
-    """Loads files as a message says. Raises `Failed`."""
+def load(message: Message, paths: Sequence[str], has_come: Callable[[llama.Model], None]) -> Loaded:
+    """Loads files as a message says. Raises `Failed`.
+
+    The model `has_come` as soon as it is there, and before what computes with it.
+    """
     sets = list(_sets(message["sets"], paths))
     main, beside = sets[0], sets[1:]
     extra: bool = message["extra_buffers"]
     with _blamed(main):
         layers: int = message.get("gpu_layers", 0)
         model = llama.Model(main.paths, extra_buffers=extra, gpu_layers=layers)
+    has_come(model)
     found: dict[int, Part] = {main.at: model}
     adapters = [each for each in beside if each.role is Role.ADAPTER]
     for each in adapters:

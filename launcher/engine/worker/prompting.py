@@ -43,6 +43,7 @@ class Prompts:
         self._model, self._renderer = model, renderer
         self._bos, self._eos = model.special_text("bos"), model.special_text("eos")
         self._template = model.chat_template() or FALLBACK
+        renderer.expect(self._template)
         self._size = model.sizes()["vocabulary"]
         self._tried = ""  # the last grammar that was
 

@@ -2,8 +2,7 @@
 
 A template is a program from a stranger, and a grammar is no better: it is read here first. The
 worker starts a keeper before it loads the engine, while it may still start a process. The keeper
-does nothing but keep a helper alive, and give the worker a line to it. The helper starts another
-process for each conversation, which confines itself, renders, answers and is gone. Whatever a
+does nothing but keep a helper alive (`helper`), and give the worker a line to it. Whatever a
 template does, the worker goes on, also when the helper dies. Where processes cannot be forked,
 templates are rendered in the worker.
 """
@@ -11,29 +10,17 @@ templates are rendered in the worker.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import select
-import signal
 import socket
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from launcher.engine import sandbox
 from launcher.engine.messages import Channel, Closed, Message
-from launcher.engine.worker import limits
+from launcher.engine.worker import helper, limits
 
-SECONDS = 2.0
-MEMORY = 256 << 20  # bytes, beside what an empty process has
-LONGEST = 5 << 20  # characters of text; more than a million tokens, and one message holds it
 _TRIES = 3  # helpers that are asked one after the other; what ends all of them is not chance
 _NONE: Mapping[str, Any] = MappingProxyType({})
-_GRACE = 0.5  # seconds until a process that ignores its alarm is ended from outside
-_TOO_SLOW = f"takes more than {SECONDS:.0f} seconds"
-_TOO_BIG = "asks for too much memory"
 
 
 class Gone(Exception):
@@ -47,6 +34,7 @@ class Renderer:
         """Starts it, without the worker's line to the launcher; no thread may run yet."""
         self._keeper: Channel | None = None
         self._helper: Channel | None = None
+        self._template = self._expecting = ""
         if not hasattr(os, "fork"):
             return
         ours, theirs = socket.socketpair()
@@ -65,6 +53,13 @@ class Renderer:
         if self._keeper is not None:
             with contextlib.suppress(Closed):
                 self._reached(self._keeper).send({})
+
+    def expect(self, template: str) -> None:
+        """Has the template compiled that conversations will be rendered by."""
+        self._template = template
+        if self._keeper is not None:
+            with contextlib.suppress(Closed):
+                self._reached(self._keeper)
 
     def render(
         self,
@@ -101,7 +96,7 @@ class Renderer:
 
     def _answer(self, request: Message) -> Message:
         if self._keeper is None:
-            return {"text": ""} if "grammar" in request else _rendered(request)
+            return {"text": ""} if "grammar" in request else helper.rendered(request)
         for _ in range(_TRIES):
             with contextlib.suppress(Closed):
                 return self._asked(request, self._keeper)
@@ -110,21 +105,25 @@ class Renderer:
 
     def _asked(self, request: Message, keeper: Channel) -> Message:
         """What the helper answers. Raises `Closed` when it dies, or has died."""
-        helper = self._reached(keeper)
-        helper.send(request)
-        return helper.receive()[0]
+        line = self._reached(keeper)
+        line.send(request)
+        return line.receive()[0]
 
     def _reached(self, keeper: Channel) -> Channel:
-        """The line to the helper. Raises `Closed`."""
+        """The line to the helper, which knows what to expect. Raises `Closed`."""
         if self._helper is None:
             _, files = keeper.receive()
             self._helper = Channel(socket.socket(fileno=files[0]))
+            self._expecting = ""
+        if self._template != self._expecting:
+            self._expecting = self._template
+            self._helper.send({"expect": self._template})
         return self._helper
 
     def _forget(self) -> None:
         if self._helper is not None:
             self._helper.close()
-        self._helper = None
+        self._helper, self._expecting = None, ""
 
 
 # --- The process that keeps the one for templates -----------------------------------------------
@@ -136,136 +135,15 @@ def _keep(channel: Channel) -> NoReturn:
         limits.end_with_parent()
         while True:
             ours, theirs = socket.socketpair()
-            helper = os.fork()
-            if helper == 0:
+            process = os.fork()
+            if process == 0:
                 ours.close()
                 channel.close()
-                _serve(Channel(theirs))
+                helper.serve(Channel(theirs))
             theirs.close()
             # It waits here while the worker takes no lines: helpers that die at once do no harm.
             channel.send({}, [ours.fileno()])
             ours.close()
-            os.waitpid(helper, 0)
+            os.waitpid(process, 0)
     finally:
         os._exit(0)
-
-
-# --- The process for templates ------------------------------------------------------------------
-
-
-def _serve(channel: Channel) -> NoReturn:
-    """Answers until the worker goes away."""
-    try:
-        limits.end_with_parent()
-        channel.wait()  # two processors have enough to do until then
-        from launcher.engine.worker import template
-
-        # What is imported late, once confined, may be out of reach; so it is used once before.
-        with contextlib.suppress(template.TemplateFailed):
-            template.render("{{ raise_exception('') }}", [], bos="", eos="")
-        gc.freeze()  # what is shared with the children stays shared
-        with contextlib.suppress(Closed):
-            while True:
-                request, _ = channel.receive()
-                if request:
-                    channel.send(_answer(request))
-    finally:
-        os._exit(0)
-
-
-def _answer(request: Message) -> Message:
-    """What a process made for this conversation, or this grammar, gives."""
-    if "grammar" in request:
-        import launcher.engine.worker.llama  # noqa: F401  # before the process confines itself
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _render(request, writing)
-    os.close(writing)
-    data = _read(reading)
-    os.close(reading)
-    os.kill(child, signal.SIGKILL)  # it has answered, or never will
-    _, status = os.waitpid(child, 0)
-    if data is not None and data[:1] == b"+":
-        return {"text": data[1:].decode("utf-8", "surrogatepass")}
-    if data is not None and data[:1] == b"-":
-        cause, _, message = data[1:].decode("utf-8", "replace").partition("\n")
-        return {"cause": cause, "message": message}
-    ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    if data is None or ended in (signal.SIGALRM, signal.SIGXCPU):
-        return {"cause": "limit", "message": _limited(request, _TOO_SLOW)}
-    return {"cause": "limit", "message": _limited(request, _TOO_BIG)}
-
-
-def _limited(request: Message, how: str) -> str:
-    return f"it {how}" if "grammar" in request else f"the model's chat template {how}"
-
-
-def _read(descriptor: int) -> bytes | None:
-    """All that comes until the other side is gone; None when that takes too long."""
-    parts: list[bytes] = []
-    deadline = time.monotonic() + SECONDS + _GRACE
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            return None
-        part = os.read(descriptor, 1 << 20)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
-
-
-# --- The process for one conversation -----------------------------------------------------------
-
-
-def _render(request: Message, writing: int) -> NoReturn:
-    """Confines itself, renders, and sends what came of it."""
-    try:
-        _confine(writing)
-        reply = _rendered(request)
-        if "text" in reply:
-            data = b"+" + reply["text"].encode("utf-8", "surrogatepass")
-        else:
-            data = f"-{reply['cause']}\n{reply['message']}".encode("utf-8", "replace")
-        while data:
-            data = data[os.write(writing, data) :]
-    finally:
-        os._exit(0)
-
-
-def _confine(writing: int) -> None:
-    import resource
-
-    os.closerange(3, writing)
-    os.closerange(writing + 1, limits.OPEN_FILES)
-    limits.end_with_parent()
-    limits.lower(resource.RLIMIT_AS, _address_space() + MEMORY)
-    limits.lower(resource.RLIMIT_CPU, int(SECONDS) + 1)
-    sandbox.enter(())
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-
-
-def _address_space() -> int:
-    """Bytes of this process."""
-    with contextlib.suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    return 1 << 30
-
-
-def _rendered(request: Message) -> Message:
-    if "grammar" in request:
-        from launcher.engine.worker import grammars
-
-        readable = grammars.is_readable(request["grammar"])
-        return {"text": ""} if readable else {"cause": "grammar", "message": ""}
-    from launcher.engine.worker import template
-
-    try:
-        text = template.render(**request)
-    except template.TemplateFailed as error:
-        return {"cause": error.cause, "message": str(error)}
-    except (RecursionError, MemoryError):
-        return {"cause": "limit", "message": _limited(request, _TOO_BIG)}
-    if len(text) > LONGEST:
-        return {"cause": "limit", "message": _limited(request, _TOO_BIG)}
-    return {"text": text}

@@ -134,10 +134,9 @@ class Service:
     def _load(self, message: Message, files: Sequence[int], level: sandbox.Level) -> None:
         started = time.perf_counter()
         paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
-        loaded = loading.load(message, paths)
+        loaded = loading.load(message, paths, self._expect)
         self.model, self.context = loaded.model, loaded.context
         self.draft, self.eye = loaded.draft, loaded.eye
-        self.prompts = Prompts(self.model, self.renderer)
         self.channel.send(
             {
                 "type": "ready",
@@ -149,6 +148,10 @@ class Service:
                 "waited": self.waited,
             }
         )
+
+    def _expect(self, model: llama.Model) -> None:
+        """Has everything made ready that comes before the first token."""
+        self.prompts = Prompts(model, self.renderer)
 
     def _generate(self, message: Message) -> None:
         if message["images"] and self.eye is not None:
