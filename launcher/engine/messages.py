@@ -70,9 +70,9 @@ class Channel:
             size -= len(piece)
             yield piece
 
-    def wait(self) -> None:
-        """Until something has come, or the other side is gone."""
-        select.select([self.connection], [], [])
+    def wait(self, seconds: float | None = None) -> bool:
+        """Until something has come, or the other side is gone; False: not in that time."""
+        return bool(select.select([self.connection], [], [], seconds)[0])
 
     def receive(self) -> tuple[Message, list[int]]:
         """Waits for a message; the open files that came with it are the caller's to close.

@@ -2,7 +2,7 @@
 
 Such a process confines itself, does one thing, answers and is gone. A template is compiled in
 one before it is needed; what comes of that is only ever used in others, and means nothing here.
-One more waits, confined, for the next conversation: to start it is most of what that takes.
+Others wait, confined, for the next conversations: to start one is most of what that takes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from launcher.engine.messages import Channel, Closed, Message
 from launcher.engine.worker import limits
 
 SECONDS = 2.0
+MOST = 8  # processes that wait; each has a few MiB
+PAUSE = 0.3  # seconds without a request, after which processes are made ready for the next
 MEMORY = 256 << 20  # bytes, beside what an empty process has
 LONGEST = 5 << 20  # characters of text; more than a million tokens, and one message holds it
 _MOST = 4 * LONGEST  # bytes of an answer
@@ -50,12 +52,15 @@ def serve(channel: Channel) -> NoReturn:
         helper = Helper()
         with contextlib.suppress(Closed):
             while True:
+                if not channel.wait(PAUSE):
+                    helper.get_ready()
+                    channel.wait()
                 request, _ = channel.receive()
                 if "expect" in request:
-                    helper.expect(request["expect"])
+                    helper.expect(request["expect"], request["many"])
                 elif request:
                     channel.send(helper.answer(request))
-                    helper.get_ready()
+                    helper.get_one_ready()
     finally:
         os._exit(0)
 
@@ -66,13 +71,15 @@ class Helper:
     def __init__(self) -> None:
         self._template, self._code = "", b""
         self._failure: Message | None = None
-        self._spare: _Child | None = None
+        self._spares: list[_Child] = []
+        self._many = 1
         self._rules = sandbox.Rules.of()
         self._over: list[_Child] = []  # those that have answered
 
-    def expect(self, template: str) -> None:
-        """Compiles a template, and has a process wait for a conversation."""
+    def expect(self, template: str, many: int) -> None:
+        """Compiles a template, and has processes wait for so many conversations."""
         self._drop()
+        self._many = min(many, MOST)
         request: Message = {"template": template}
         child = _started(_compiled, self._rules)
         data = child.asked(request)
@@ -82,11 +89,17 @@ class Helper:
         else:
             self._failure = _reply(request, data, child)
         self._over.append(child)
-        self.get_ready()
+        self.get_one_ready()
 
     def get_ready(self) -> None:
-        """Has a process wait for the next request."""
-        self._spare = self._taken()
+        """Has processes wait for the next requests."""
+        while len(self._spares) < self._many:
+            self._spares.append(self._new())
+
+    def get_one_ready(self) -> None:
+        """The same, for as long as there is more to do than to get ready."""
+        if not self._spares:
+            self._spares.append(self._new())
         while self._over:
             self._over.pop().end()
 
@@ -106,18 +119,21 @@ class Helper:
         return _reply(request, data, child)
 
     def _taken(self) -> _Child:
-        """The process that waits, or a new one."""
-        spare, self._spare = self._spare, None
-        if spare is not None and not spare.has_ended():
-            return spare
+        """A process that waits, or a new one."""
+        while self._spares:
+            spare = self._spares.pop()
+            if not spare.has_ended():
+                return spare
+        return self._new()
+
+    def _new(self) -> _Child:
         code = {self._template: self._code} if self._code else {}
         return _started(lambda request: _done(rendered(request, code)), self._rules)
 
     def _drop(self) -> None:
-        if self._spare is not None:
-            child = self._taken()
-            child.asked({})
-            child.end()
+        for spare in self._spares:
+            spare.end()
+        self._spares.clear()
 
 
 def _reply(request: Message, data: bytes | None, child: _Child) -> Message:
@@ -141,31 +157,35 @@ class _Child:
     """One that has been started, and both lines to it."""
 
     def __init__(self, process: int, writing: int, reading: int) -> None:
-        self._process, self._writing, self._reading = process, writing, reading
+        self._process, self._reading = process, reading
+        self._writing = open(writing, "wb")  # noqa: SIM115  # closed when it is asked
         self._ended: int | None = None
 
     def asked(self, request: Message) -> bytes | None:
         """What it answers; None when that takes too long."""
-        with contextlib.suppress(BrokenPipeError), open(self._writing, "wb") as line:
-            line.write(json.dumps(request).encode())
-        data = _read(self._reading)
-        os.close(self._reading)
-        return data
+        with contextlib.suppress(BrokenPipeError), self._writing:
+            self._writing.write(json.dumps(request).encode())
+        return _read(self._reading)
 
     def end(self) -> int:
         """It has answered, or never will. How it ended: below 0, the signal that ended it."""
         if self._ended is None:
             os.kill(self._process, signal.SIGKILL)
-            self._ended = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
+            self._over(os.waitpid(self._process, 0)[1])
+        assert self._ended is not None
         return self._ended
 
     def has_ended(self) -> bool:
         """Whether somebody has ended it, before it was asked; then it cannot be any more."""
-        if os.waitpid(self._process, os.WNOHANG) == (0, 0):
-            return False
-        os.close(self._writing)
+        process, status = os.waitpid(self._process, os.WNOHANG)
+        if process:
+            self._over(status)
+        return self._ended is not None
+
+    def _over(self, status: int) -> None:
+        self._ended = os.waitstatus_to_exitcode(status)
+        self._writing.close()
         os.close(self._reading)
-        return True
 
 
 def _started(work: Work, rules: sandbox.Rules) -> _Child:

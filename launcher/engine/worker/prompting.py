@@ -39,11 +39,12 @@ def too_long(tokens: str, size: int) -> Unanswerable:
 class Prompts:
     """Makes prompts for a model."""
 
-    def __init__(self, model: Model, renderer: Renderer) -> None:
+    def __init__(self, model: Model, renderer: Renderer, many: int = 1) -> None:
+        """For so many conversations at once."""
         self._model, self._renderer = model, renderer
         self._bos, self._eos = model.special_text("bos"), model.special_text("eos")
         self._template = model.chat_template() or FALLBACK
-        renderer.expect(self._template)
+        renderer.expect(self._template, many)
         self._size = model.sizes()["vocabulary"]
         self._tried = ""  # the last grammar that was
 

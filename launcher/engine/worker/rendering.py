@@ -35,6 +35,7 @@ class Renderer:
         self._keeper: Channel | None = None
         self._helper: Channel | None = None
         self._template = self._expecting = ""
+        self._many = 1
         if not hasattr(os, "fork"):
             return
         ours, theirs = socket.socketpair()
@@ -54,9 +55,9 @@ class Renderer:
             with contextlib.suppress(Closed):
                 self._reached(self._keeper).send({})
 
-    def expect(self, template: str) -> None:
-        """Has the template compiled that conversations will be rendered by."""
-        self._template = template
+    def expect(self, template: str, many: int) -> None:
+        """Has the template compiled that conversations will be rendered by, so many at once."""
+        self._template, self._many = template, many
         if self._keeper is not None:
             with contextlib.suppress(Closed):
                 self._reached(self._keeper)
@@ -117,7 +118,7 @@ class Renderer:
             self._expecting = ""
         if self._template != self._expecting:
             self._expecting = self._template
-            self._helper.send({"expect": self._template})
+            self._helper.send({"expect": self._template, "many": self._many})
         return self._helper
 
     def _forget(self) -> None:

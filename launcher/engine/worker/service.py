@@ -134,7 +134,8 @@ class Service:
     def _load(self, message: Message, files: Sequence[int], level: sandbox.Level) -> None:
         started = time.perf_counter()
         paths = message.get("paths") or [_path_of(descriptor) for descriptor in files]
-        loaded = loading.load(message, paths, self._expect)
+        many = max(message.get("slots", 0), 1)
+        loaded = loading.load(message, paths, lambda model: self._expect(model, many))
         self.model, self.context = loaded.model, loaded.context
         self.draft, self.eye = loaded.draft, loaded.eye
         self.channel.send(
@@ -149,9 +150,9 @@ class Service:
             }
         )
 
-    def _expect(self, model: llama.Model) -> None:
+    def _expect(self, model: llama.Model, many: int) -> None:
         """Has everything made ready that comes before the first token."""
-        self.prompts = Prompts(model, self.renderer)
+        self.prompts = Prompts(model, self.renderer, many)
 
     def _generate(self, message: Message) -> None:
         if message["images"] and self.eye is not None:
