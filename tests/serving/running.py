@@ -63,7 +63,8 @@ def running(folder: Path, **how: Any) -> Iterator[Running]:
         Offer(name=MODEL, request=Request(model=MODEL)),
         Offer(name=REFUSED, request=Request(model=str(scout))),
     ]
-    wishes = Wishes(context=CONTEXT, threads=1, slots=SLOTS)
+    # With flash attention a row says the same by itself as among others, here at least.
+    wishes = Wishes(context=CONTEXT, threads=1, slots=SLOTS, flash_attention="on")
     terms = Terms(**{"wishes": wishes, "keep_alive": None, "grammars": True, **how})
     fleet = Fleet(offers, asker, terms)
 
