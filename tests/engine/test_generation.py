@@ -332,6 +332,7 @@ def test_an_answer_follows_its_schema(engine: Engine, schema: dict[str, Any], ki
         ({"grammar": "other ::= [a-z]"}, ""),
         ({"grammar": 'root ::= root "a" | "b"'}, ""),
         ({"grammar": "no grammar at all"}, ""),
+        ({"grammar": "root ::= [a-z]{5,3}"}, "it (takes more than|asks for too much)"),
         ({"json_schema": '{"type": "nonsense"}'}, "nonsense"),
         ({"json_schema": "[]"}, ""),
         ({"json_schema": '{"$ref": "#/nowhere/at/all"}'}, "nowhere"),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from launcher.engine.messages import Channel, Closed, Message, close_all
-from launcher.engine.worker import likeliest, llama, prompting
+from launcher.engine.worker import grammars, likeliest, llama, prompting
 from launcher.engine.worker.batching import Batcher, Prepared
 from launcher.engine.worker.embedding import Embedder
 from launcher.engine.worker.prompting import Prompts, Unanswerable, too_long
@@ -109,10 +109,11 @@ class Crowd:
     def _prepared(self, message: Message) -> Act:
         since = time.perf_counter()
         prompt, opening = self._prompts.begun(message, self._slots.size)
+        form = self._prompts.form(message, grammars.LONGEST_GIVEN)
         asked = Prepared(
             number=message["number"],
             prompt=prompt,
-            sampler=prompting.sampler(self._slots, message, self._prompts.form(message)),
+            sampler=prompting.sampler(self._slots, message, form),
             max_tokens=message["max_tokens"],
             stops=message["stop"],
             shown=self._prompts.shown(message["shown"]),

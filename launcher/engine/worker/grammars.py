@@ -1,8 +1,8 @@
-"""Grammars that strangers send: what reading one may take, and what each token of it may.
+"""Grammars: what reading one may take, and what each token of a stranger's may.
 
 The engine reads a grammar by recursion and without bounds, and holds an answer to it by trying
 every way in which it could go on: a few lines can take all memory or never come to an end. So a
-grammar is read first in a process made for it (`rendering`), and an answer whose grammar takes
+grammar is read first in a process made for it (`helper`), and an answer whose grammar takes
 too long is ended. What takes long all of a sudden cannot be ended; then the worker ends itself.
 """
 

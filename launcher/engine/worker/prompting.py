@@ -102,15 +102,14 @@ class Prompts:
         """Whether the model wants a token before a text that is not in it yet."""
         return self._model.adds_bos() and not (self._bos and text.startswith(self._bos))
 
-    def form(self, wanted: Message) -> str:
+    def form(self, wanted: Message, longest: int = grammars.LONGEST) -> str:
         """The grammar that an answer has to fit, tried; empty where the answer is free.
 
-        Raises `Unanswerable`.
+        `longest` is for one that was given as such. Raises `Unanswerable`.
         """
-        grammar = form(wanted)
+        grammar = _form(wanted)
         if grammar and grammar != self._tried:
-            own = not wanted.get("json_schema")
-            most = grammars.LONGEST_GIVEN if own else grammars.LONGEST
+            most = grammars.LONGEST if wanted.get("json_schema") else longest
             why = "it is too long" if len(grammar) > most else self._renderer.tried(grammar)
             if why is not None:
                 raise Unanswerable("grammar", why)
@@ -129,7 +128,7 @@ def _opening(text: str, opened: Sequence[str]) -> str:
     return next((opening for opening in opened if opening and end.endswith(opening)), "")
 
 
-def form(wanted: Message) -> str:
+def _form(wanted: Message) -> str:
     """The grammar that an answer has to fit; empty where it is free. Raises `Unanswerable`."""
     schema, grammar = wanted.get("json_schema", ""), str(wanted.get("grammar", ""))
     if "\0" in grammar:  # where C would take it to end

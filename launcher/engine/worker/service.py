@@ -171,7 +171,7 @@ class Service:
         opening: str = "",
     ) -> None:
         """Answers a prompt; the places below zero in it are of what was `seen`."""
-        sampler = prompting.sampler(self.context, message, prompting.form(message))
+        sampler = prompting.sampler(self.context, message, self.prompts.form(message))
         number: int = message["number"]
 
         def unwanted() -> bool:
