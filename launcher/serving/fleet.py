@@ -235,12 +235,16 @@ class Fleet:
         return shared
 
     async def _made_room_for(self, served: Served) -> tuple[Engine, contextlib.ExitStack]:
-        """Loads a model; ends others for it, where nobody uses them, as long as it needs room."""
+        """Loads a model; ends others for it, where nobody uses them, as long as it needs room.
+
+        It has to put up with less than the usual only where there are no others to end.
+        """
         while True:
+            idle = [other for other in self._models.values() if _is_idle(other)]
+            opened = functools.partial(self._opened, served, whole=bool(idle))
             try:
-                return await self._by_hand(lambda: self._opened(served))
+                return await self._by_hand(opened)
             except DoesNotFit:
-                idle = [other for other in self._models.values() if _is_idle(other)]
                 if not idle:
                     raise
                 await self.unload(min(idle, key=lambda other: other.used))
@@ -249,13 +253,15 @@ class Fleet:
         with flow.judged(request, self._asker, Look.HUB) as judgement:
             return judgement
 
-    def _opened(self, served: Served) -> tuple[Engine, contextlib.ExitStack]:
-        """The whole way, in the thread that loads."""
+    def _opened(self, served: Served, *, whole: bool) -> tuple[Engine, contextlib.ExitStack]:
+        """The whole way, in the thread that loads; `whole`: as usual, or `DoesNotFit`."""
         wishes, asker = self.terms.wishes, self._asker
         with contextlib.ExitStack() as stack:
             judgement = stack.enter_context(flow.judged(served.request, asker, Look.HUB))
             served.judgement = judgement
             cleared = flow.clear(judgement, wishes, asker)
+            if whole and cleared.plan.note:
+                raise DoesNotFit(cleared.plan.note)
             here = stack.enter_context(flow.obtained(cleared, wishes, asker))
             worker = Worker(require_sandbox=self.terms.require_sandbox)
             stack.enter_context(contextlib.closing(worker))
