@@ -4,11 +4,16 @@
     scripts/build-peers FOLDER
     scripts/bench engine FOLDER/build/bin MODEL.gguf... [--rounds 15] [--threads N]
                          [--only decode,prefill,process,memory] [--accept LICENCE]
+                         [--memory-as-it-is]
 
 Ours and theirs take turns, and who is first changes with each round; they get the same file
 (a copy that nobody else has in use), threads, batch sizes, context and flash attention. A
 figure is the ratio of the medians, its interval the middle 95 % of 4,000 resamplings of the
 rounds. Speeds are better above 1; time and memory below.
+
+The host of a virtual machine may take back memory that is free for some seconds, and whoever is
+first to use it again waits for each large page. So before each whole process another takes that
+memory and gives it back, for both sides alike; with `--memory-as-it-is` none does.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import mmap
 import os
 import random
 import re
@@ -25,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -48,6 +54,7 @@ DECODED = 96  # tokens in a round
 READ = 420  # words of the prompt whose reading is timed; more than 512 tokens
 ANSWER = 32  # tokens of the whole process
 PAUSE = 0.004  # seconds between two looks at the memory
+LARGE_PAGE = 2 << 20  # bytes
 GREEDY = {"temperature": 0.0}
 
 
@@ -58,6 +65,8 @@ class Peer:
     tools: Path
     model: Path
     threads: int
+    warms: bool = True
+    """Whether memory is got back from a host before each process."""
 
     def speed(self, *arguments: object) -> float:
         """Tokens per second by llama-bench."""
@@ -150,8 +159,10 @@ def rendered(peer: Peer) -> str:
     return template.render(source, messages, bos="", eos="")
 
 
-def timed(command: list[str]) -> float:
-    """Seconds of a process, from its start to its end."""
+def timed(command: list[str], memory: int) -> float:
+    """Seconds of a process, from its start to its end; `memory`: bytes to be had at once."""
+    if memory:
+        subprocess.run([sys.executable, __file__, "--take", str(memory)], check=True)
     start = time.perf_counter()
     subprocess.run(
         command, check=True, stdin=subprocess.DEVNULL, stdout=-3, stderr=subprocess.DEVNULL
@@ -161,7 +172,16 @@ def timed(command: list[str]) -> float:
 
 def process(peer: Peer, rounds: int) -> Figure:
     ours, theirs = ours_command(peer), peer.process(rendered(peer))
-    return paired(rounds, lambda: timed(ours), lambda: timed(theirs))
+    size = 3 * peer.model.stat().st_size if peer.warms else 0
+    return paired(rounds, lambda: timed(ours, size), lambda: timed(theirs, size))
+
+
+def take(size: int) -> None:
+    """Uses so many bytes of memory, in large pages where there are such."""
+    with mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, size, LARGE_PAGE):
+            memory[at] = 1
 
 
 def memory(peer: Peer, rounds: int) -> Figure:
@@ -227,6 +247,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=machine.processors())
     parser.add_argument("--only", default=",".join(UNITS))
     parser.add_argument("--accept", action="append", default=[], help="a licence the models need")
+    parser.add_argument("--memory-as-it-is", action="store_true")
     arguments = parser.parse_args()
     processor = f"{machine.processor_name()}, {machine.processors()} processors"
     print(f"{processor}, {arguments.threads} threads, {arguments.rounds} rounds\n")
@@ -240,10 +261,14 @@ def main() -> None:
         for model in arguments.models:
             copy = Path(shutil.copy(model, name))
             peer = Peer(tools=arguments.tools, model=copy, threads=arguments.threads)
+            peer = replace(peer, warms=not arguments.memory_as_it_is)
             for title, figure in figures(peer, arguments.only.split(","), arguments.rounds):
                 print(row(model.stem, title, UNITS[title], figure), flush=True)
             copy.unlink()
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--take"]:
+        take(int(sys.argv[2]))
+    else:
+        main()
