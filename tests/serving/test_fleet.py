@@ -25,11 +25,15 @@ EACH = 250 << 20  # bytes; more than one of them takes, less than two do
 WISHES = Wishes(context=512, threads=1, slots=2)
 
 
-def resident() -> int:
-    """Bytes of the workers, which the thread that loads has started."""
+def started() -> set[int]:
+    """The processes that this one has started, by whichever thread."""
     lists = (path.read_text() for path in Path("/proc/self/task").glob("*/children"))
-    workers = (int(word) for text in lists for word in text.split())
-    pages = (int(Path(f"/proc/{worker}/statm").read_text().split()[1]) for worker in workers)
+    return {int(word) for text in lists for word in text.split()}
+
+
+def resident(processes: set[int]) -> int:
+    """Bytes that they take."""
+    pages = (int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in processes)
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -71,9 +75,10 @@ async def use(fleet: Fleet, name: str) -> None:
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sets a limit to what the workers take together, as a control group's would be."""
+    others = started()
 
     def limited(size: int) -> None:
-        monkeypatch.setattr(machine, "_cgroup_memory", lambda: (size, resident()))
+        monkeypatch.setattr(machine, "_cgroup_memory", lambda: (size, resident(started() - others)))
 
     return limited
 
