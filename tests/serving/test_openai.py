@@ -464,3 +464,23 @@ def test_addresses_and_methods_that_there_are_not(server: Running) -> None:
     assert (missing.status_code, "error" in missing.json()) == (404, True)
     wrong = httpx.get(f"{server.url}/v1/chat/completions")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": QUESTION, "max_tokens": 2}),
+        ("/v1/completions", {"prompt": "Hi", "max_tokens": 2}),
+        ("/v1/responses", {"input": "Hi", "max_output_tokens": 16}),
+        ("/api/chat", {"messages": QUESTION, "options": {"num_predict": 2}}),
+        ("/api/generate", {"prompt": "Hi", "options": {"num_predict": 2}}),
+    ],
+)
+def test_the_description_has_what_is_streamed(
+    server: Running, path: str, body: dict[str, Any]
+) -> None:
+    found = server.post(path, {"model": MODEL, "stream": True, **body})
+    assert found.status_code == 200
+    description = httpx.get(f"{server.url}/openapi.json").json()
+    kinds = description["paths"][path]["post"]["responses"]["200"]["content"]
+    assert found.headers["content-type"].partition(";")[0] in set(kinds) - {"application/json"}

@@ -23,13 +23,16 @@ _ERROR = {
 }
 
 
-def answered(description: str) -> dict[int | str, dict[str, Any]]:
+def answered(description: str, *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
     """The answers of one address: the one that is wanted, and OpenAI's form of all others."""
+    wanted: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if streams:
+        wanted["text/event-stream"] = {"schema": {"type": "string"}}
     failed = {"content": {"application/json": {"schema": _ERROR}}}
     return {
         200: {
             "description": description,
-            "content": {"application/json": {"schema": {"type": "object"}}},
+            "content": wanted,
         },
         "4XX": {"description": "The request cannot be answered", **failed},
         "5XX": {"description": "The server cannot answer it now", **failed},

@@ -34,7 +34,9 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 # --- Chats --------------------------------------------------------------------------------------
 
 
-@router.post("/chat/completions", responses=answered("A chat.completion, or its chunks"))
+@router.post(
+    "/chat/completions", responses=answered("A chat.completion, or its chunks", streams=True)
+)
 async def chat(body: ChatRequest, request: Request) -> Response:
     """Answers a conversation."""
     wish = chats.wish(body)
@@ -68,7 +70,7 @@ async def _chat_streamed(place: Desk, body: ChatRequest, wish: chats.Wish, write
 # --- Completions --------------------------------------------------------------------------------
 
 
-@router.post("/completions", responses=answered("A text_completion, or its chunks"))
+@router.post("/completions", responses=answered("A text_completion, or its chunks", streams=True))
 async def completion(body: CompletionRequest, request: Request) -> Response:
     """Continues a text."""
     wanted = asked.of_completion(body)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 
-@router.post("/responses", responses=answered("A response, or its events"))
+@router.post("/responses", responses=answered("A response, or its events", streams=True))
 async def respond(body: ResponseRequest, request: Request) -> Response:
     """Answers a conversation; nothing of it is kept."""
     wish = chats.Wish(
