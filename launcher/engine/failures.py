@@ -107,6 +107,7 @@ def generation_error(reply: Message, last_words: str) -> LauncherError:
     if reply["kind"] == "grammar":
         said = [line for line in last_words.splitlines() if _BAD_GRAMMAR in line]
         why = reply["message"] or (said or ["it is none"])[-1].rpartition(_BAD_GRAMMAR)[2]
+        why = "it asks for too much memory" if _lacks_memory(why) else why
         return Unanswerable(f"The grammar or JSON schema cannot be used: {why}")
     if reply["kind"] == "prompt":
         return Unanswerable(_sentence(reply["message"]))
