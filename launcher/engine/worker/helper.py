@@ -25,7 +25,7 @@ from launcher.engine.worker import limits
 
 SECONDS = 2.0
 MOST = 8  # processes that wait; each has a few MiB
-PAUSE = 0.3  # seconds without a request, after which processes are made ready for the next
+PAUSE = 2.0  # seconds without a request, after which processes are made ready for the next
 MEMORY = 256 << 20  # bytes, beside what an empty process has
 LONGEST = 5 << 20  # characters of text; more than a million tokens, and one message holds it
 _MOST = 4 * LONGEST  # bytes of an answer
@@ -60,7 +60,7 @@ def serve(channel: Channel) -> NoReturn:
                     helper.expect(request["expect"], request["many"])
                 elif request:
                     channel.send(helper.answer(request))
-                    helper.get_one_ready()
+                    helper.tidy_up()
     finally:
         os._exit(0)
 
@@ -89,19 +89,21 @@ class Helper:
         else:
             self._failure = _reply(request, data, child)
         self._over.append(child)
-        self.get_one_ready()
+        self._spares.append(self._new())
 
     def get_ready(self) -> None:
         """Has processes wait for the next requests."""
         while len(self._spares) < self._many:
             self._spares.append(self._new())
-
-    def get_one_ready(self) -> None:
-        """The same, for as long as there is more to do than to get ready."""
-        if not self._spares:
-            self._spares.append(self._new())
         while self._over:
             self._over.pop().end()
+
+    def tidy_up(self) -> None:
+        """Leaves what can wait: where several ask at once, their prompts are computed now."""
+        if self._many == 1:
+            self.get_ready()
+        while len(self._over) > MOST:
+            self._over.pop(0).end()
 
     def answer(self, request: Message) -> Message:
         """What a process made for this conversation, or this grammar, gives."""
