@@ -20,5 +20,5 @@ def test_workers_that_are_killed_under_load_come_back(monkeypatch: pytest.Monkey
 
 
 def test_answers_say_the_same_alone_and_together() -> None:
-    (tally,) = batched.run(0, 2)
-    assert tally.counts["same"] == tally.counts["questions"] == 2, tally.notes
+    (tally,) = batched.run(0, 4)
+    assert tally.counts["same"] == tally.counts["questions"] == 4, tally.notes
